@@ -1,0 +1,46 @@
+"""Finds the stack of repeated blocks by its structure: numbered siblings with the same class and the same weights."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from frostline.errors import UnsupportedModel
+
+
+def block_stacks(model: nn.Module) -> list[list[str]]:
+    """Return the candidate stacks of blocks, outermost only, each as module names in order.
+
+    A stack is a module whose children are numbered 0, 1, ... and are alike: same class, same parameter names and
+    shapes, each with at least two matrices. Whether its members run in order, once each, is for the trace to say.
+
+    Raises:
+        UnsupportedModel: no module of this model has such children.
+    """
+    stacks: list[list[str]] = []
+    inside: list[str] = []
+    for name, module in model.named_modules():
+        if any(name.startswith(prefix) for prefix in inside):
+            continue
+        children = list(module.named_children())
+        if not children or [child for child, _ in children] != [str(i) for i in range(len(children))]:
+            continue
+        members = [member for _, member in children]
+        if not _alike(members) or sum(p.ndim > 1 for p in members[0].parameters()) < 2:
+            continue
+        prefix = f"{name}." if name else ""
+        stacks.append([prefix + child for child, _ in children])
+        inside.append(prefix)
+    if not stacks:
+        raise UnsupportedModel(
+            f"{type(model).__name__} has no stack of identical blocks: no module has numbered children of one class "
+            "with the same weights. Frostline understands transformers made of repeated blocks."
+        )
+    return stacks
+
+
+def _alike(modules: list[nn.Module]) -> bool:
+    def layout(module: nn.Module) -> tuple[type, list[tuple[str, tuple[int, ...]]]]:
+        return type(module), [(name, tuple(p.shape)) for name, p in module.named_parameters()]
+
+    first = layout(modules[0])
+    return all(layout(module) == first for module in modules[1:])

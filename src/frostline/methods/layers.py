@@ -1,0 +1,32 @@
+"""The last t blocks and the head: CAFF's layer finetuning (arXiv 2411.07826) on one device.
+
+Below the lowest trained block nothing is stored for backward and nothing is propagated back.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from frostline.anatomy import Anatomy, Unit
+from frostline.errors import ConfigError
+from frostline.methods import base
+
+
+class Layers(base.ConstantMethod):
+    """The last `count` blocks and the head train."""
+
+    name = "layers"
+    summary = "the last `count` blocks, and the head"
+    source = "CAFF, arXiv 2411.07826 (layer finetuning)"
+
+    class Settings(base.Settings):
+        """`count`: how many blocks train, counted from the top."""
+
+        count: int = Field(2, ge=0, description="blocks that train, counted from the top")
+
+    def trained(self, anatomy: Anatomy) -> tuple[Unit, ...]:
+        """Return the units of the last blocks and the head; more blocks than there are raise ConfigError."""
+        depth, count = len(anatomy.blocks), self.settings.count
+        if count > depth:
+            raise ConfigError(f"method 'layers': count={count} is more than the model's {depth} blocks.")
+        return anatomy.in_blocks(range(depth - count, depth)) + anatomy.in_region("head")

@@ -1,0 +1,41 @@
+"""LISA: a few random blocks train for a period, then others (Pan et al., arXiv 2403.17919)."""
+
+from __future__ import annotations
+
+import random
+
+from pydantic import Field
+
+from frostline.anatomy import Unit
+from frostline.errors import ConfigError
+from frostline.methods import base
+
+
+class Lisa(base.Method):
+    """`count` random blocks train for `every` steps, then a new draw; embeddings and head always train."""
+
+    name = "lisa"
+    summary = "`count` random blocks, drawn anew `every` steps; embeddings and head always"
+    source = "LISA, arXiv 2403.17919"
+
+    class Settings(base.Settings):
+        """`count` blocks (the paper's gamma), drawn anew `every` steps (its sampling period K)."""
+
+        count: int = Field(2, ge=1, description="blocks that train at a time")
+        every: int = Field(10, ge=1, description="steps between two draws")
+
+    def units(self) -> tuple[Unit, ...]:
+        """Return the units of all blocks."""
+        return self.anatomy.in_region("blocks")
+
+    def always(self) -> tuple[Unit, ...]:
+        """Return the units of embeddings and head."""
+        return self.anatomy.in_region("embeddings") + self.anatomy.in_region("head")
+
+    def active(self, step: int) -> frozenset[str]:
+        """Return the units of the blocks drawn for this period; more blocks than there are raise ConfigError."""
+        depth, count = len(self.anatomy.blocks), self.settings.count
+        if count > depth:
+            raise ConfigError(f"method 'lisa': count={count} is more than the model's {depth} blocks.")
+        drawn = random.Random(f"{self.seed}/{step // self.settings.every}").sample(range(depth), count)
+        return frozenset(unit.name for unit in self.anatomy.in_blocks(frozenset(drawn)))

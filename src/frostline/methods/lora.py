@@ -1,0 +1,81 @@
+"""LoRA through PEFT (Hu et al., arXiv 2106.09685): low-rank adapters beside frozen weights, and the head."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from peft import LoraConfig
+from peft.tuners.lora import LoraModel
+from pydantic import Field, field_validator
+from torch import nn
+
+from frostline.anatomy import KINDS, Anatomy, Unit
+from frostline.errors import UnsupportedModel, nearest
+from frostline.methods import base
+
+_TARGETS = ("query", "key", "value", "query_key_value", "attention_output", "ffn_in", "ffn_out")
+
+
+class Lora(base.ConstantMethod):
+    """Adapters of `rank` on the `targets` of every block train, and the head; merged into the weights at the end."""
+
+    name = "lora"
+    summary = "low-rank adapters on the `targets` of every block, and the head"
+    source = "LoRA, arXiv 2106.09685, through PEFT"
+
+    class Settings(base.Settings):
+        """`rank` and `alpha` as in the paper; `targets` are kinds of unit, found by structure and not by name."""
+
+        rank: int = Field(8, ge=1, description="rank of the adapters")
+        alpha: float = Field(16, gt=0, description="scale: the adapter's output is multiplied by alpha / rank")
+        dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the adapters")
+        targets: tuple[str, ...] = Field(("query", "value"), min_length=1, description=f"among {', '.join(_TARGETS)}")
+
+        @field_validator("targets")
+        @classmethod
+        def _known(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
+            for target in targets:
+                if target not in _TARGETS:
+                    raise ValueError(f"{target!r} is no target{nearest(target, set(_TARGETS) & set(KINDS))}")
+            return targets
+
+    def prepare(self, model: nn.Module, anatomy: Anatomy) -> None:
+        """Put the adapters into the model, in place; UnsupportedModel where it has no unit of a target's kind."""
+        modules = []
+        for target in self.settings.targets:
+            found = [unit.name.removesuffix(".weight") for unit in anatomy.in_region("blocks") if unit.kind == target]
+            if not found:
+                raise UnsupportedModel(
+                    f"method 'lora': no weight of kind {target!r} was found in {type(model).__name__}."
+                )
+            modules += found
+        config = LoraConfig(
+            r=self.settings.rank,
+            lora_alpha=self.settings.alpha,
+            lora_dropout=self.settings.dropout,
+            target_modules=modules,
+        )
+        trainable = {name: p.requires_grad for name, p in model.named_parameters()}
+        self._peft: Any = LoraModel(model, config, "frostline")
+        self._adapters: tuple[Unit, ...] = ()
+        adapters = []
+        for name, parameter in model.named_parameters():
+            if ".lora_" not in name:
+                parameter.requires_grad_(trainable[name.replace(".base_layer.", ".")])
+                continue
+            block = next(d for d, block in enumerate(anatomy.blocks) if name.startswith(f"{block}."))
+            adapters.append(Unit.of_parameter(name, block, "blocks", "adapter", tuple(parameter.shape)))
+        self._adapters = tuple(adapters)
+        super().prepare(model, anatomy)
+
+    def units(self) -> tuple[Unit, ...]:
+        """Return the adapters and the head's units."""
+        return (*self._adapters, *self.anatomy.in_region("head"))
+
+    def trained(self, anatomy: Anatomy) -> tuple[Unit, ...]:
+        """Return the adapters and the head's units."""
+        return (*self._adapters, *anatomy.in_region("head"))
+
+    def restore(self, model: nn.Module) -> None:
+        """Merge the adapters into the weights they stand beside, and take them out."""
+        self._peft.merge_and_unload()

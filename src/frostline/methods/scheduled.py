@@ -1,0 +1,48 @@
+"""What SlimFit and its random control share: which units are scheduled, how many are active, what always trains."""
+
+from __future__ import annotations
+
+import math
+
+from pydantic import Field
+
+from frostline.anatomy import Unit
+from frostline.methods import base
+
+
+class RateSettings(base.Settings):
+    """`rate`: the share of scheduled units frozen at every step, in [0, 1)."""
+
+    rate: float = Field(0.9, ge=0, lt=1, description="share of the units frozen at every step, in [0, 1)")
+
+
+class ScheduledMethod(base.Method):
+    """Freezes floor(rate * t) of t units at every step; biases are outside the schedule (METHODS: SlimFit, ILS).
+
+    Scheduled: each parameter with more than one dimension and each norm's weight. Not scheduled and always trained:
+    biases, and a norm that follows the last block (the paper's unit counts are 102 for BERT-base and 100 for ViT-base).
+    """
+
+    Settings = RateSettings
+
+    def units(self) -> tuple[Unit, ...]:
+        """Return the scheduled units."""
+        return tuple(unit for unit in self.anatomy.units if _scheduled(unit))
+
+    def always(self) -> tuple[Unit, ...]:
+        """Return the biases and the final norm."""
+        return tuple(unit for unit in self.anatomy.units if not _scheduled(unit))
+
+    @property
+    def active_count(self) -> int:
+        """How many units train at a step: t - floor(rate * t), at least one."""
+        total = len(self.units())
+        # 1e-9: 0.29 * 100 is 28.999999999999996, and a rate is meant in decimals.
+        rate: float = self.settings.rate
+        return total - math.floor(rate * total + 1e-9)
+
+
+def _scheduled(unit: Unit) -> bool:
+    if unit.kind == "norm":
+        return unit.region != "head"
+    return len(unit.shape) > 1

@@ -1,0 +1,296 @@
+"""Linear layers split into learner and frozen nodes, for FAR (arXiv 2205.01541, "reconfigure").
+
+Learners and frozen nodes each are one contiguous tensor. The two lie side by side in one storage, so the forward
+pass and the error signal stay one matrix product each, as large as before and no slower; the weight's gradient, and
+so the optimizer's state, exists for the learners alone.
+
+    SplitRows      learners are output features: rows of W. The gradient needs the whole input.
+    SplitColumns   learners are input features: columns of W. The gradient needs only the learners' inputs.
+
+To the outside both are the Linear they replace: `state_dict()` and `load_state_dict()` speak of the original names,
+shapes and order, so that every checkpoint is a plain model's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from frostline.methods.base import Replacement
+
+
+class _Split(nn.Module):
+    """What both splits share: the storage, the way back, and the plain face to the outside.
+
+    `nodes` is the whole weight with a node in each row, learners first; `weight`, the parameter, is its upper part.
+    """
+
+    nodes: Tensor
+    order: Tensor
+    inverse: Tensor
+    weight: nn.Parameter
+    bias: nn.Parameter | None
+    replacements: list[Replacement]
+
+    def __init__(self, linear: nn.Linear, learners: Sequence[int], count: int) -> None:
+        super().__init__()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.training = linear.training
+        self.learner_count = len(learners)
+        chosen = set(learners)
+        order = [*sorted(chosen), *(j for j in range(count) if j not in chosen)]
+        self.register_buffer("order", torch.tensor(order, device=linear.weight.device), persistent=False)
+        self.register_buffer("inverse", torch.argsort(self.order), persistent=False)
+        # The plain layer waits here, in a tuple so that it is not registered, its own Parameter objects emptied.
+        self._plain = (linear,)
+
+    def _take_over(self, nodes: Tensor) -> Replacement:
+        """Adopt `nodes` (a node a row, learners first) and empty the plain layer's weight."""
+        old = self._plain[0].get_parameter("weight")
+        self.register_buffer("nodes", nodes, persistent=False)
+        learns = old.requires_grad and self.learner_count > 0
+        self.weight = nn.Parameter(self.nodes[: self.learner_count], requires_grad=learns)
+        replacement = Replacement(old, self.weight, tuple(old.shape), self._learners_of)
+        _empty(old)
+        return replacement
+
+    def _learners_of(self, weight: Tensor) -> Tensor:
+        raise NotImplementedError  # each split says how its learners lie in a plain weight
+
+    def _together(self) -> Tensor:
+        """Return `nodes`, with the parameter its upper part again if a move or a cast has parted them."""
+        if self.learner_count and self.weight.data_ptr() != self.nodes.data_ptr():
+            with torch.no_grad():
+                self.nodes = self.nodes.to(self.weight.device, self.weight.dtype)
+                self.nodes[: self.learner_count].copy_(self.weight)
+                self.weight.data = self.nodes[: self.learner_count]
+        return self.nodes
+
+    def plain_tensors(self) -> dict[str, Tensor]:
+        """Return weight and bias as the plain layer has them: original order and shapes, new tensors."""
+        raise NotImplementedError
+
+    def adopt(self, tensors: dict[str, Tensor]) -> None:
+        """Take up a plain layer's weight and bias."""
+        raise NotImplementedError
+
+    def restore(self) -> nn.Linear:
+        """Return the plain layer, its own parameters holding the merged values."""
+        (plain,) = self._plain
+        for name, value in self.plain_tensors().items():
+            getattr(plain, name).data = value
+        plain.train(self.training)
+        return plain
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        for name, value in self.plain_tensors().items():
+            destination[prefix + name] = value
+
+    def _load_from_state_dict(
+        self,
+        state_dict: Any,
+        prefix: str,
+        local_metadata: Any,
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        plain, found = self.plain_tensors(), {}
+        for name, own in plain.items():
+            value = state_dict.get(prefix + name)
+            if value is None:
+                missing_keys.append(prefix + name)
+            elif value.shape != own.shape:
+                error_msgs.append(f"size mismatch for {prefix}{name}: {tuple(value.shape)}, not {tuple(own.shape)}.")
+            else:
+                found[name] = value
+        if found:
+            with torch.no_grad():
+                self.adopt({**plain, **found})
+
+    def extra_repr(self) -> str:
+        """Return the sizes for `print(model)`."""
+        return f"in_features={self.in_features}, out_features={self.out_features}, learners={self.learner_count}"
+
+
+class SplitRows(_Split):
+    """A Linear whose learners are output features.
+
+    Args:
+        linear: the plain layer; its parameters are emptied until `restore`.
+        learners: indices of the output features that go on learning.
+        input_order: the order in which the features arrive, if not the plain one, shape (in_features,).
+        reorder: give the output in the plain order; else learners first, for a next layer that expects it so.
+    """
+
+    node_bias: Tensor
+    input_order: Tensor | None
+    input_inverse: Tensor | None
+
+    def __init__(
+        self, linear: nn.Linear, learners: Sequence[int], *, input_order: Tensor | None = None, reorder: bool = False
+    ) -> None:
+        super().__init__(linear, learners, linear.out_features)
+        self.reorder = reorder
+        self.register_buffer("input_order", input_order, persistent=False)
+        self.register_buffer(
+            "input_inverse", None if input_order is None else torch.argsort(input_order), persistent=False
+        )
+        weight = linear.weight.detach()
+        if input_order is not None:
+            weight = weight.index_select(1, input_order)
+        self.replacements = [self._take_over(weight.index_select(0, self.order))]
+        if linear.bias is not None:
+            self.register_buffer("node_bias", linear.bias.detach().index_select(0, self.order), persistent=False)
+            self.bias = nn.Parameter(self.node_bias[: self.learner_count].clone())
+            self.bias.requires_grad_(self.weight.requires_grad)
+            self.replacements.append(Replacement(linear.bias, self.bias, tuple(linear.bias.shape), self._rows_of))
+            _empty(linear.bias)
+        else:
+            self.register_buffer("node_bias", None, persistent=False)
+            self.register_parameter("bias", None)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the plain layer's output for `input` (..., in_features), learners first unless `reorder`."""
+        nodes = self._together()
+        output: Tensor = _rows(input, self.weight, self.bias, nodes, self._full_bias())
+        return output.index_select(-1, self.inverse) if self.reorder else output
+
+    def _full_bias(self) -> Tensor | None:
+        if self.bias is None:
+            return None
+        return torch.cat([self.bias.detach(), self.node_bias[self.learner_count :].to(self.bias)])
+
+    def _rows_of(self, tensor: Tensor) -> Tensor:
+        return tensor.index_select(0, self.order[: self.learner_count])
+
+    def _learners_of(self, weight: Tensor) -> Tensor:
+        rows = self._rows_of(weight)
+        return rows if self.input_order is None else rows.index_select(1, self.input_order)
+
+    def plain_tensors(self) -> dict[str, Tensor]:
+        """Return weight and bias in the plain order."""
+        weight = self._together().detach().index_select(0, self.inverse)
+        if self.input_inverse is not None:
+            weight = weight.index_select(1, self.input_inverse)
+        bias = self._full_bias()
+        return {"weight": weight} if bias is None else {"weight": weight, "bias": bias.index_select(0, self.inverse)}
+
+    def adopt(self, tensors: dict[str, Tensor]) -> None:
+        """Take up a plain layer's weight and bias."""
+        weight = tensors["weight"].to(self.nodes)
+        if self.input_order is not None:
+            weight = weight.index_select(1, self.input_order)
+        self._together().copy_(weight.index_select(0, self.order))
+        if self.bias is not None:
+            self.node_bias.copy_(tensors["bias"].index_select(0, self.order.to(tensors["bias"].device)))
+            self.bias.data.copy_(self.node_bias[: self.learner_count])
+
+
+class SplitColumns(_Split):
+    """A Linear whose learners are input features; its bias trains whole.
+
+    Args:
+        linear: the plain layer; its weight is emptied until `restore`.
+        learners: indices of the input features whose columns go on learning. The input must arrive learners first.
+    """
+
+    def __init__(self, linear: nn.Linear, learners: Sequence[int]) -> None:
+        super().__init__(linear, learners, linear.in_features)
+        self.replacements = [self._take_over(linear.weight.detach().t().index_select(0, self.order))]
+        self.register_parameter("bias", linear.bias)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the plain layer's output for `input` (..., in_features), learners first."""
+        output: Tensor = _columns(input, self.weight, self._together())
+        return output if self.bias is None else output + self.bias.to(output.dtype)
+
+    def _learners_of(self, weight: Tensor) -> Tensor:
+        return weight.t().index_select(0, self.order[: self.learner_count])
+
+    def plain_tensors(self) -> dict[str, Tensor]:
+        """Return weight and bias in the plain order."""
+        weight = self._together().detach().index_select(0, self.inverse).t().contiguous()
+        return {"weight": weight} if self.bias is None else {"weight": weight, "bias": self.bias.detach().clone()}
+
+    def adopt(self, tensors: dict[str, Tensor]) -> None:
+        """Take up a plain layer's weight and bias."""
+        self._together().copy_(tensors["weight"].to(self.nodes).t().index_select(0, self.order))
+        if self.bias is not None:
+            self.bias.data.copy_(tensors["bias"])
+
+
+def _empty(parameter: nn.Parameter) -> None:
+    parameter.grad = None
+    parameter.data = parameter.data.new_empty(0)
+
+
+def _compute_dtype(input: Tensor) -> torch.dtype:
+    kind = input.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else input.dtype
+
+
+class _RowsFunction(torch.autograd.Function):
+    """y = x W^T + b with gradients for x and for the first rows of W and b."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None, nodes: Tensor, node_bias: Tensor | None
+    ) -> Tensor:
+        ctx.learners, ctx.dtypes = weight.shape[0], (input.dtype, weight.dtype)
+        dtype = _compute_dtype(input)
+        with torch.autocast(input.device.type, enabled=False):
+            cast = input.to(dtype)
+            output = F.linear(cast, nodes.to(dtype), None if node_bias is None else node_bias.to(dtype))
+        ctx.save_for_backward(cast if ctx.needs_input_grad[1] else None, nodes)
+        return output
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        input, nodes = ctx.saved_tensors
+        grad_input = grad_weight = grad_bias = None
+        if ctx.needs_input_grad[0]:
+            grad_input = (grad @ nodes.to(grad.dtype)).to(ctx.dtypes[0])
+        learners = grad[..., : ctx.learners].flatten(0, -2)
+        if ctx.needs_input_grad[1]:
+            grad_weight = (learners.t() @ input.flatten(0, -2)).to(ctx.dtypes[1])
+        if ctx.needs_input_grad[2]:
+            grad_bias = learners.sum(0).to(ctx.dtypes[1])
+        return grad_input, grad_weight, grad_bias, None, None
+
+
+class _ColumnsFunction(torch.autograd.Function):
+    """y = x N, N with a node in each row, with gradients for x and for the first rows of N."""
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, weight: Tensor, nodes: Tensor) -> Tensor:
+        ctx.learners, ctx.dtypes = weight.shape[0], (input.dtype, weight.dtype)
+        dtype = _compute_dtype(input)
+        with torch.autocast(input.device.type, enabled=False):
+            cast = input.to(dtype)
+            output = cast @ nodes.to(dtype)
+        # A copy, not a view: the view would keep the frozen nodes' share of the input alive as well.
+        ctx.save_for_backward(cast[..., : ctx.learners].contiguous() if ctx.needs_input_grad[1] else None, nodes)
+        return output
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        input, nodes = ctx.saved_tensors
+        grad_input = grad_weight = None
+        if ctx.needs_input_grad[0]:
+            grad_input = (grad @ nodes.t().to(grad.dtype)).to(ctx.dtypes[0])
+        if ctx.needs_input_grad[1]:
+            grad_weight = (input.flatten(0, -2).t() @ grad.flatten(0, -2)).to(ctx.dtypes[1])
+        return grad_input, grad_weight, None
+
+
+_rows: Any = _RowsFunction.apply
+_columns: Any = _ColumnsFunction.apply

@@ -1,0 +1,77 @@
+"""Drives a tuner from a stock transformers.Trainer, at its own extension point."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import ExportableState
+
+from frostline.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    from frostline.tuner.tuner import Tuner
+
+
+class TunerCallback(TrainerCallback, ExportableState):
+    """Calls the tuner around every optimizer step; its state travels in the checkpoint's trainer_state.json.
+
+    Raises (from the Trainer's constructor):
+        ConfigError: the arguments ask for something that is not supported together with changing units: several
+            processes, FSDP, DeepSpeed, torch.compile, or restoring callbacks by class.
+    """
+
+    def __init__(self, tuner: Tuner) -> None:
+        self._tuner = tuner
+
+    def state(self) -> dict[str, Any]:
+        """Return the tuner's state in the form that a Trainer saves."""
+        return {"args": {}, "attributes": {"tuner_state": self._tuner.state_dict()}}
+
+    def on_init_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Refuse what is not supported together."""
+        for asked, what, way_out in (
+            (args.world_size > 1, f"{args.world_size} processes", "run one process"),
+            (args.n_gpu > 1, f"DataParallel on {args.n_gpu} GPUs", "set CUDA_VISIBLE_DEVICES to one of them"),
+            (bool(args.fsdp), "FSDP", "leave `fsdp` out"),
+            (bool(args.deepspeed), "DeepSpeed", "leave `deepspeed` out"),
+            (args.torch_compile, "torch.compile, which would recompile at every change", "set torch_compile=False"),
+            (
+                args.restore_callback_states_from_checkpoint,
+                "restore_callback_states_from_checkpoint, which makes callbacks anew by class",
+                "leave it out: the tuner restores its own state",
+            ),
+        ):
+            if asked:
+                raise ConfigError(f"Frostline does not support {what}; {way_out}.")
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Attach the optimizer; when the Trainer resumes, take up the state that its checkpoint holds."""
+        tuner = self._tuner
+        tuner.set_total_steps(state.max_steps)
+        if state.global_step > 0 and tuner.step != state.global_step:
+            callbacks: Any = state.stateful_callbacks  # a list when made, a dict by class name ever after
+            saved = callbacks.get(type(self).__name__)
+            if not saved:
+                raise CheckpointError(
+                    f"the checkpoint at step {state.global_step} was made without Frostline's callback; start anew."
+                )
+            attributes = (saved[0] if isinstance(saved, list) else saved)["attributes"]
+            tuner.attach(kwargs["optimizer"])
+            tuner.load_state_dict(attributes["tuner_state"])
+        else:
+            tuner.attach(kwargs["optimizer"])
+        if tuner.step != state.global_step:
+            raise CheckpointError(f"the schedule is at step {tuner.step}, the Trainer at step {state.global_step}.")
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Freeze and thaw for the step."""
+        self._tuner.before_step()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Let the method see the new weights."""
+        self._tuner.after_step()

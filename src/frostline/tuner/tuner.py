@@ -1,0 +1,254 @@
+"""Puts a method on a live model and takes it off again."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+from torch.optim import Optimizer
+
+from frostline import methods
+from frostline.anatomy import Anatomy, Unit, discover
+from frostline.errors import ConfigError, PlanError, UnsupportedModel, nearest
+from frostline.methods.base import Method, Replacement, validate_settings
+from frostline.plan import Plan
+from frostline.tuner.optimizer_state import POLICIES, OptimizerState
+
+if TYPE_CHECKING:
+    from frostline.tuner.callback import TunerCallback
+
+_prepared: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+
+
+def prepare(
+    model: nn.Module,
+    method: str | type[Method] = "full",
+    *,
+    optimizer_state: str = "keep",
+    seed: int = 0,
+    example: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> Tuner:
+    """Put a method on a model, in place; make the optimizer after this call.
+
+    Args:
+        model: a transformer, loaded and on its device.
+        method: a name from `frostline.methods.names()`, or a `Method` class of your own.
+        optimizer_state: of frozen units: `keep`, `release` or `offload`.
+        seed: of every random choice the method makes.
+        example: keyword arguments of one forward pass, for models for which none can be made up.
+        settings: the method's own, for instance `rate=0.9`.
+
+    Returns:
+        The tuner: `callback()` for a stock Trainer, or `attach`, `before_step` and `after_step` for a plain loop.
+
+    Raises:
+        ConfigError: an unknown method or setting, or a value out of range.
+        UnsupportedModel: the model's structure was not understood.
+        PlanError: the model is prepared already, or nothing in it would train.
+    """
+    cls = methods.get(method) if isinstance(method, str) else method
+    if optimizer_state not in POLICIES:
+        raise ConfigError(f"optimizer_state={optimizer_state!r} is unknown{nearest(optimizer_state, POLICIES)}")
+    chosen = cls(validate_settings(cls, settings), seed)
+    if model in _prepared:
+        raise PlanError("this model is prepared already; call finish() on its tuner first.")
+    if hasattr(model, "_orig_mod"):
+        raise UnsupportedModel("the model is compiled: units that freeze and thaw would recompile it; pass it plain.")
+    return Tuner(model, chosen, discover(model, example), optimizer_state=optimizer_state)
+
+
+class Tuner:
+    """A method on a live model. Made by `prepare`.
+
+    Attributes:
+        anatomy: the model as it was found.
+        plan: what was decided, as a value.
+        step: optimizer steps done.
+        finished: whether `finish` has given the plain model back.
+    """
+
+    def __init__(self, model: nn.Module, method: Method, anatomy: Anatomy, *, optimizer_state: str) -> None:
+        self.anatomy = anatomy
+        self.step = 0
+        self.finished = False
+        self._model = model
+        self._method = method
+        self._policy = optimizer_state
+        self._state: OptimizerState | None = None
+        self._in_step = False
+        self._requires_grad = {p: p.requires_grad for p in model.parameters()}
+        method.prepare(model, anatomy)
+        candidates = method.candidates()
+        if not candidates:
+            self._abandon()
+            raise PlanError(f"method {method.name!r} with these settings would train nothing in this model.")
+        self._index()
+        trainable = set(self._parameters_of(candidates))
+        for parameter in model.parameters():
+            parameter.requires_grad_(parameter in trainable)
+        by_name = {unit.name: unit for unit in (*method.units(), *method.always())}
+        self.plan = Plan(
+            method=method.name,
+            settings=method.settings.model_dump(mode="json"),
+            seed=method.seed,
+            optimizer_state=optimizer_state,
+            storage="exact",
+            model=type(model).__name__,
+            blocks=len(anatomy.blocks),
+            total_parameters=anatomy.parameter_count,
+            candidate_parameters=sum(by_name[name].parameter_count for name in candidates),
+            trainable_parameters=method.planned_parameters(),
+        )
+        self._active: frozenset[str] | None = None  # none applied yet: the optimizer is still to be made
+        _prepared.add(model)
+
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        """The units that the method's schedule decides over, in forward order."""
+        return self._method.units()
+
+    @property
+    def always(self) -> tuple[Unit, ...]:
+        """The units outside the schedule that train at every step (SlimFit's biases, LISA's embeddings and head)."""
+        return self._method.always()
+
+    @property
+    def active(self) -> frozenset[str]:
+        """The names of the scheduled units that train at this step; between two steps, at the next one."""
+        return self._method.active(self.step) if self._active is None or not self._in_step else self._active
+
+    @property
+    def trainable_parameters(self) -> int:
+        """How many scalars train at this step, `always` included."""
+        active = self.active
+        return sum(u.parameter_count for u in (*self.units, *self.always) if u.name in active or u in self.always)
+
+    @property
+    def active_share(self) -> float:
+        """`trainable_parameters` over all of the model's scalars."""
+        return self.trainable_parameters / self.anatomy.parameter_count
+
+    def candidate_parameters(self) -> list[nn.Parameter]:
+        """Return every parameter that may ever train, for an optimizer."""
+        return self._parameters_of(self._method.candidates())
+
+    def set_total_steps(self, total_steps: int) -> None:
+        """Say how many optimizer steps the run has; methods that prime need it."""
+        self._method.set_total_steps(total_steps)
+
+    def attach(self, optimizer: Optimizer) -> None:
+        """Follow this optimizer: check that it holds every candidate, and care for its state of frozen units."""
+        self._open()
+        state = OptimizerState(optimizer, self._policy)
+        names = {id(p): name for name, p in self._model.named_parameters()}
+        state.require((names[id(p)], p) for p in self.candidate_parameters())
+        self._state = state
+        if self._active is not None:
+            state.freeze(p for p in self.candidate_parameters() if not p.requires_grad)
+
+    def before_step(self) -> None:
+        """Freeze and thaw what the schedule says for this step; call it before the forward pass."""
+        self._open()
+        if self._state is None:
+            raise PlanError("no optimizer is attached; call tuner.attach(optimizer) before the first step.")
+        if self._in_step:
+            raise PlanError("before_step() was called twice without after_step() between.")
+        self._follow(self._method.reconfigure(self._model, self.step))
+        self._apply(self._method.active(self.step))
+        self._in_step = True
+        self._method.before(self.step, self._parameters)
+
+    def after_step(self) -> None:
+        """Let the method see the new weights; call it after the optimizer's step."""
+        if not self._in_step:
+            raise PlanError("after_step() was called without before_step().")
+        self._method.observe(self.step, self._parameters)
+        self._in_step = False
+        self.step += 1
+
+    def finish(self) -> nn.Module:
+        """Give the plain model back, in place, and return it; a second call does nothing."""
+        if not self.finished:
+            if self._state is not None:
+                self._state.close()
+            self._abandon()
+            self.finished = True
+        return self._model
+
+    def callback(self) -> TunerCallback:
+        """Return a callback that drives this tuner from a stock transformers.Trainer."""
+        from frostline.tuner.callback import TunerCallback
+
+        return TunerCallback(self)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the schedule's state as JSON values; the weights are the model's and the moments the optimizer's."""
+        return {"plan": self.plan.to_json(), "step": self.step, "method": self._method.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state_dict()` was taken, the model's structure included.
+
+        Load the model's and the optimizer's own state before or after, as you like.
+
+        Raises:
+            PlanError: the state belongs to another method, other settings or another model.
+        """
+        self._open()
+        other = Plan.from_json(dict(state["plan"]))
+        if not self.plan.same_schedule(other):
+            raise PlanError(
+                f"this state is of method {other.method!r} with {other.settings} on {other.model} (seed {other.seed}); "
+                f"the tuner has {self.plan.method!r} with {self.plan.settings} on {self.plan.model} "
+                f"(seed {self.plan.seed})."
+            )
+        self._follow(self._method.load_state_dict(state["method"], self._model))
+        self.step = int(state["step"])
+        self._active = None
+
+    def _open(self) -> None:
+        if self.finished:
+            raise PlanError("this tuner is finished; prepare() the model again to go on.")
+
+    def _abandon(self) -> None:
+        self._method.restore(self._model)
+        for parameter in self._model.parameters():
+            parameter.requires_grad_(self._requires_grad.get(parameter, True))
+        _prepared.discard(self._model)
+
+    def _index(self) -> None:
+        self._parameters = dict(self._model.named_parameters())
+        self._of_unit = {u.name: u.parameters for u in (*self._method.units(), *self._method.always())}
+        self._always = frozenset(u.name for u in self._method.always())
+
+    def _parameters_of(self, names: frozenset[str]) -> list[nn.Parameter]:
+        order = [p for unit in self._of_unit if unit in names for p in self._of_unit[unit]]
+        return [self._parameters[name] for name in order]
+
+    def _follow(self, replacements: tuple[Replacement, ...]) -> None:
+        if not replacements:
+            return
+        self._index()
+        self._active = None
+        if self._state is not None:
+            self._state.replace(replacements)
+
+    def _apply(self, active: frozenset[str]) -> None:
+        if active == self._active:
+            return
+        scheduled = self._method.candidates() - self._always
+        thaw = active if self._active is None else active - self._active
+        freeze = scheduled - active if self._active is None else self._active - active
+        frozen = self._parameters_of(freeze)
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+            parameter.grad = None  # a zero gradient would still let momentum and weight decay move the weight
+        thawed = self._parameters_of(thaw)
+        for parameter in thawed:
+            parameter.requires_grad_(True)
+        if self._state is not None:
+            self._state.freeze(frozen)
+            self._state.thaw(thawed)
+        self._active = active
