@@ -24,7 +24,8 @@ class Plan:
         blocks: how many blocks that model has.
         total_parameters: scalars in the model.
         candidate_parameters: scalars that may ever train; the optimizer holds them from the start.
-        trainable_parameters: scalars that train at a step once the schedule has settled.
+        trainable_parameters: scalars that train at a step once the schedule has settled; where the set goes on
+            changing, the average over units that are active equally often.
         version: of this format.
     """
 

@@ -91,7 +91,7 @@ class Method(ABC):
         return frozenset(unit.name for unit in (*self.units(), *self.always()))
 
     def planned_parameters(self) -> int:
-        """Return how many scalars train at a step once the schedule has settled."""
+        """Return how many scalars train at a step once the schedule has settled, for the plan."""
         active = self.active(0)
         return sum(u.parameter_count for u in self.units() if u.name in active) + sum(
             u.parameter_count for u in self.always()

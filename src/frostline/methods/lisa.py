@@ -32,6 +32,13 @@ class Lisa(base.Method):
         """Return the units of embeddings and head."""
         return self.anatomy.in_region("embeddings") + self.anatomy.in_region("head")
 
+    def planned_parameters(self) -> int:
+        """Return the scalars that train at a step, on average over the blocks."""
+        scheduled = sum(unit.parameter_count for unit in self.units())
+        always = sum(unit.parameter_count for unit in self.always())
+        count: int = self.settings.count
+        return always + round(scheduled * count / len(self.anatomy.blocks))
+
     def active(self, step: int) -> frozenset[str]:
         """Return the units of the blocks drawn for this period; more blocks than there are raise ConfigError."""
         depth, count = len(self.anatomy.blocks), self.settings.count

@@ -33,6 +33,12 @@ class ScheduledMethod(base.Method):
         """Return the biases and the final norm."""
         return tuple(unit for unit in self.anatomy.units if not _scheduled(unit))
 
+    def planned_parameters(self) -> int:
+        """Return the scalars that train at a step, on average over units that are active equally often."""
+        scheduled = sum(unit.parameter_count for unit in self.units())
+        always = sum(unit.parameter_count for unit in self.always())
+        return always + round(scheduled * self.active_count / len(self.units()))
+
     @property
     def active_count(self) -> int:
         """How many units train at a step: t - floor(rate * t), at least one."""

@@ -1,0 +1,36 @@
+"""The command line. One file a verb; none imports torch before it runs."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from frostline.cli import env, evaluate, export, methods, predict, train
+from frostline.errors import FrostlineError
+
+app = typer.Typer(
+    name="frostline",
+    help="Fine-tune a transformer in less memory: decide at every step which weights thaw.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+train.register(app)
+evaluate.register(app)
+predict.register(app)
+export.register(app)
+methods.register(app)
+env.register(app)
+
+
+def main() -> None:
+    """Run the command line; an error raised on purpose is printed as one line and sets the exit code."""
+    try:
+        app()
+    except FrostlineError as error:
+        print(f"frostline: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("frostline: stopped.", file=sys.stderr)
+        sys.exit(130)

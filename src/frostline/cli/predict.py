@@ -1,0 +1,42 @@
+"""`frostline predict`: classes and probabilities for texts, as JSON lines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from frostline.errors import ConfigError
+
+
+def predict(
+    model: Annotated[str, typer.Argument(help="A run folder, or any folder with a sequence classifier.")],
+    texts: Annotated[list[str] | None, typer.Argument(help="Texts to classify.")] = None,
+    data: Annotated[str | None, typer.Option(help="A file or folder of texts, labels not needed.")] = None,
+    output: Annotated[Path | None, typer.Option(help="A file for the JSON lines; standard output if left out.")] = None,
+    text: Annotated[str | None, typer.Option(help="Column of the text.")] = None,
+    text_pair: Annotated[str | None, typer.Option(help="Column of the second text.")] = None,
+    delimiter: Annotated[str | None, typer.Option(help="Between columns.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Examples in a forward pass.")] = 64,
+) -> None:
+    """Classify texts; each line is {"text": ..., "label": ..., "score": ...}."""
+    from frostline.training.inference import predict_rows
+
+    if bool(texts) == bool(data):
+        raise ConfigError("give texts to classify, or --data FILE, not both.")
+    columns = {"text": text, "text_pair": text_pair, "delimiter": delimiter}
+    lines = [json.dumps(row, ensure_ascii=False) for row in predict_rows(Path(model), texts, data, columns, batch_size)]
+    if output is None:
+        print("\n".join(lines))
+        return
+    temporary = output.with_name(output.name + ".tmp")
+    temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    temporary.replace(output)
+    print(f"{len(lines)} predictions in {output}")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command("predict")(predict)

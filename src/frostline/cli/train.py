@@ -1,0 +1,107 @@
+"""`frostline train`: from a config file, from flags, or both."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from frostline.errors import ConfigError, nearest
+
+_OPTIONS = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+def train(
+    context: typer.Context,
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[CONFIG.yaml] [key=value]...", help="A config file and keys that override it."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run folder's newest checkpoint.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run folder that exists.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print run.json's content as the last line.")] = False,
+) -> None:
+    """Fine-tune a model. Every key is a flag, too: --method slimfit --rate 0.9 is method=slimfit settings.rate=0.9."""
+    from frostline.config import make_config, merge, read_yaml
+
+    path, overrides = parse([*(arguments or []), *context.args])
+    values: dict[str, Any] = read_yaml(path) if path else {}
+    if resume and path is None:
+        values = _former_config(overrides)
+    method = str(overrides.get("method", values.get("method", "full")))
+    config = make_config(merge(values, overrides, _setting_names(method)))
+
+    from rich.console import Console
+
+    from frostline.training.run import run
+
+    record = run(config, resume=resume, overwrite=overwrite, console=Console(soft_wrap=True))
+    score = "  ".join(f"{key} {value:.4f}" for key, value in record["metrics"].items())
+    print(
+        f"{score}  |  {record['trainable_parameters']:,} trainable  {record['step_seconds']:.3f} s a step  "
+        f"{record['peak_bytes'] / 2**20:,.0f} MiB peak  |  {config.output}"
+    )
+    if as_json:
+        print(json.dumps(record))
+
+
+def parse(arguments: list[str]) -> tuple[Path | None, dict[str, str]]:
+    """Return the config file and the overrides in `CONFIG.yaml key=value --key value --key=value`.
+
+    Raises:
+        ConfigError: a second file, a flag without a value, or a word that is neither.
+    """
+    path: Path | None = None
+    overrides: dict[str, str] = {}
+    words = iter(arguments)
+    for word in words:
+        key, equals, value = word.removeprefix("--").partition("=")
+        if word.startswith("--"):
+            if not equals:
+                following = next(words, None)
+                if following is None or following.startswith("--"):
+                    raise ConfigError(f"the flag {word} needs a value: {word} VALUE")
+                value = following
+            overrides[key.replace("-", "_")] = value
+        elif equals:
+            overrides[key] = value
+        elif path is None:
+            path = Path(word)
+        else:
+            raise ConfigError(f"{word!r} is neither key=value nor the only config file ({str(path)!r} came first).")
+    return path, overrides
+
+
+def _setting_names(method: str) -> frozenset[str]:
+    from frostline import methods
+
+    if method not in methods.names():
+        raise ConfigError(f"there is no method {method!r}{nearest(method, methods.names())}")
+    return frozenset(methods.get(method).Settings.model_fields)
+
+
+def _former_config(overrides: dict[str, str]) -> dict[str, Any]:
+    from frostline.training.run_folder import RunFolder
+
+    if "output" not in overrides:
+        raise ConfigError("--resume needs the run folder: --output FOLDER, or the config file that names it.")
+    record = RunFolder(Path(overrides["output"])).record()
+    return dict(record["config"]) if record else {}
+
+
+def keys_help() -> str:
+    """Return one line for each key of the config, for `--help`."""
+    from frostline.config import TrainConfig
+
+    lines = []
+    for name, field in TrainConfig.model_fields.items():
+        default = "" if field.is_required() else f" [default: {field.get_default(call_default_factory=True)}]"
+        lines.append(f"  {name}: {field.description}{default}")
+    return "Keys:\n\n\b\n" + "\n".join(lines)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command("train", context_settings=_OPTIONS)(train)

@@ -1,0 +1,141 @@
+"""Every key of `frostline train`, with its default and meaning. No key without a reader; unknown keys are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from frostline.errors import ConfigError, nearest
+
+Strategy = Literal["no", "steps", "epoch"]
+
+
+class TrainConfig(BaseModel):
+    """One training run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = Field("minilm", description="`minilm` (embedded), a Hugging Face folder, or a Hub name")
+    data: str = Field("acceptability", description="`acceptability` (embedded), a GLUE folder, a file, or a Hub name")
+    output: Path = Field(description="the run folder, to be made")
+
+    method: str = Field("full", description="what trains: see `frostline methods`")
+    settings: dict[str, Any] = Field(default_factory=dict, description="the method's own, for instance {rate: 0.9}")
+    optimizer_state: Literal["keep", "release", "offload"] = Field("keep", description="of units while they are frozen")
+
+    text: str | None = Field(None, description="column of the text, where it is not obvious")
+    text_pair: str | None = Field(None, description="column of the second text of a pair")
+    label: str | None = Field(None, description="column of the label")
+    delimiter: str | None = Field(None, description="between columns, where it is not obvious")
+    validation: str | None = Field(None, description="a file to validate on, if the data bring none")
+    validation_share: float = Field(0.1, gt=0, lt=1, description="split off train if there is no validation file")
+    max_train: int | None = Field(None, ge=1, description="train on this many examples only")
+    metric: str | None = Field(
+        None, description="`accuracy`, `matthews`, `f1` or `macro_f1`; the task's own if left out"
+    )
+    max_length: int = Field(128, ge=1, description="tokens; longer texts are cut, and counted")
+
+    epochs: float = Field(3.0, gt=0, description="passes over the training data")
+    max_steps: int | None = Field(None, ge=1, description="optimizer steps; overrides epochs")
+    batch_size: int = Field(32, ge=1, description="examples in a forward pass")
+    eval_batch_size: int = Field(64, ge=1, description="examples in a forward pass of the evaluation")
+    gradient_accumulation_steps: int = Field(1, ge=1, description="forward passes for one optimizer step")
+    learning_rate: float = Field(5e-5, gt=0, description="at its highest")
+    lr_scheduler_type: str = Field("linear", description="as in transformers: linear, cosine, constant, ...")
+    warmup_steps: float = Field(0, ge=0, description="steps, or a share of all steps if below 1")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's, on all but biases and norms")
+    max_grad_norm: float = Field(1.0, ge=0, description="gradients are clipped to this norm; 0 leaves them")
+    optim: str = Field("adamw_torch_fused", description="as in transformers: adamw_torch, sgd, adafactor, ...")
+    bf16: bool = Field(False, description="bfloat16 autocast")
+    group_by_length: bool = Field(True, description="batches of texts of like length: less padding")
+    seed: int = Field(0, ge=0, description="of everything random: head, order, dropout, method")
+
+    eval_strategy: Strategy = Field("epoch", description="when to evaluate: no, steps, epoch")
+    eval_steps: int = Field(100, ge=1, description="for eval_strategy: steps")
+    save_strategy: Strategy = Field("epoch", description="when to write a checkpoint: no, steps, epoch")
+    save_steps: int = Field(100, ge=1, description="for save_strategy: steps")
+    save_total_limit: int = Field(1, ge=1, description="checkpoints kept, the best one besides")
+    early_stopping_patience: int | None = Field(None, ge=1, description="evaluations without gain before stopping")
+    load_best_model_at_end: bool = Field(False, description="end with the best checkpoint instead of the last weights")
+    logging_steps: int = Field(20, ge=1, description="a line of progress every so many steps")
+    report_to: list[str] = Field(default_factory=list, description="trackers known to transformers: tensorboard, ...")
+
+    @model_validator(mode="after")
+    def _together(self) -> TrainConfig:
+        if (self.early_stopping_patience or self.load_best_model_at_end) and self.eval_strategy == "no":
+            raise ValueError("early stopping and the best model need evaluations: set eval_strategy to epoch or steps")
+        if (self.early_stopping_patience or self.load_best_model_at_end) and self.save_strategy != self.eval_strategy:
+            raise ValueError("early stopping and the best model need save_strategy equal to eval_strategy")
+        return self
+
+
+# What may differ between a run and its resumption: where to look and how often to report, nothing that trains.
+FREE_ON_RESUME = frozenset({"output", "logging_steps", "report_to", "save_total_limit"})
+
+
+def make_config(values: Mapping[str, Any]) -> TrainConfig:
+    """Return the config of plain values.
+
+    Raises:
+        ConfigError: names the key, the value and the nearest valid key.
+    """
+    fields = TrainConfig.model_fields
+    for key in values:
+        if key not in fields:
+            raise ConfigError(f"unknown key {key!r}{nearest(str(key), fields)}")
+    try:
+        return TrainConfig(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "missing":
+            raise ConfigError(f"the key {where!r} is missing; say for instance {where}=runs/first") from error
+        value = f"={first['input']!r}" if where else ""
+        raise ConfigError(f"{where or 'the config'}{value} is refused: {first['msg']}") from error
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return the values of a YAML file; a file that cannot be read or holds no mapping raises ConfigError."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"there is no config file {str(path)!r}.") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} cannot be read as YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} must hold `key: value` lines; it holds {type(values).__name__}.")
+    return {str(key): value for key, value in values.items()}
+
+
+def merge(values: Mapping[str, Any], overrides: Mapping[str, str], setting_names: frozenset[str]) -> dict[str, Any]:
+    """Return `values` with `overrides` put over them.
+
+    Args:
+        values: of a file.
+        overrides: key -> YAML text, from the command line; `settings.rate` and plain `rate` both reach the settings.
+        setting_names: the names of all settings of the chosen method.
+
+    Raises:
+        ConfigError: a key that is neither the config's nor a setting of the method.
+    """
+    merged = dict(values)
+    settings = dict(merged.get("settings") or {})
+    for key, text in overrides.items():
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{key}={text!r} cannot be read: {error}") from error
+        name = key.removeprefix("settings.")
+        if key in TrainConfig.model_fields and key != "settings":
+            merged[key] = value
+        elif key.startswith("settings.") or name in setting_names:
+            settings[name] = value
+        else:
+            raise ConfigError(f"unknown key {key!r}{nearest(key, {*TrainConfig.model_fields, *setting_names})}")
+    if settings:
+        merged["settings"] = settings
+    return merged

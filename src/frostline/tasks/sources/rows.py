@@ -1,0 +1,129 @@
+"""`Rows`: what every source gives, before labels become indices."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from frostline.errors import DataError
+
+_WHOLE_NUMBER = re.compile(r"([+-]?\d+)\.0*")
+_FRACTION = re.compile(r"[+-]?\d*\.\d+(e[+-]?\d+)?", re.IGNORECASE)
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One file or split as it was read; `texts`, `pairs`, `labels` and `numbers` run in parallel."""
+
+    origin: str
+    """What messages call it: the file's path, or the name and split."""
+    name: str
+    """The task's name."""
+    texts: Sequence[object]
+    pairs: Sequence[object] | None
+    """Second texts, for tasks on pairs."""
+    labels: Sequence[str | None] | None
+    """Class names; None where a row has none."""
+    numbers: Sequence[int]
+    """Each row's number in `unit`s, from 1."""
+    unit: str = "row"
+    """What `numbers` count: "line" or "row"."""
+    classes: tuple[str, ...] | None = None
+    """Class names in index order, where the source itself fixes them."""
+    metric: str = "accuracy"
+    path: Path | None = None
+    """The file, where there is one."""
+
+    def place(self, index: int) -> str:
+        """Return where row `index` stands, for a message."""
+        return f"{self.origin}, {self.unit} {self.numbers[index]}"
+
+
+def label_name(value: object) -> str | None:
+    """Return a label as a class name: text stripped, whole numbers without a fraction, None where missing.
+
+    Args:
+        value: a cell as its parser gave it.
+
+    Returns:
+        The name, or None for null, NaN and blank cells.
+
+    Raises:
+        TypeError: the value is neither text, a number nor a truth value.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, (str, int, float)):
+        raise TypeError(f"a label must be text or a number, not {type(value).__name__}")
+    name = str(value).strip()
+    if not name or name.lower() == "nan":
+        return None
+    # pandas writes 0 and 1 as 0.0 and 1.0 as soon as one label of the column is missing.
+    whole = _WHOLE_NUMBER.fullmatch(name)
+    return whole.group(1) if whole else name
+
+
+def label_cells(cells: Sequence[object], origin: str, numbers: Sequence[int], unit: str) -> list[str | None]:
+    """Return cells of a label column as class names; a list or an object is a DataError naming its row."""
+    names: list[str | None] = []
+    for number, cell in zip(numbers, cells, strict=True):
+        try:
+            names.append(label_name(cell))
+        except TypeError as error:
+            raise DataError(
+                f"{origin}, {unit} {number}: label {cell!r}: {error}; give every row one class "
+                "(several labels a row are not supported here)"
+            ) from error
+    return names
+
+
+def check(rows: Rows, *, labels_needed: bool) -> None:
+    """Refuse rows that cannot be learnt from.
+
+    Args:
+        rows: what a source gave.
+        labels_needed: whether every row must have a label.
+
+    Raises:
+        DataError: no rows, cells that are missing or no text, labels missing, or labels that are scores.
+    """
+    if not rows.texts:
+        raise DataError(f"{rows.origin}: there are no rows, only a header at most; add rows or name another file")
+    _check_texts(rows, rows.texts, "text")
+    if rows.pairs is not None:
+        _check_texts(rows, rows.pairs, "second text")
+    if not labels_needed:
+        return
+    if rows.labels is None:
+        raise DataError(f"{rows.origin}: there are no labels; name their column with `label`")
+    _refuse(rows, [index for index, label in enumerate(rows.labels) if label is None], "the label is missing")
+    for index, label in enumerate(rows.labels):
+        if label is not None and _FRACTION.fullmatch(label):
+            raise DataError(
+                f"{rows.place(index)}: label {label!r} is a score; regression is not supported here, "
+                "only classification: give classes, as text or whole numbers"
+            )
+
+
+def _check_texts(rows: Rows, cells: Sequence[object], what: str) -> None:
+    for index, cell in enumerate(cells):
+        # NaN, alone unequal to itself, is how pandas writes a missing text.
+        if cell is not None and not isinstance(cell, str) and cell == cell:
+            raise DataError(
+                f"{rows.place(index)}: the {what} is {cell!r} ({type(cell).__name__}); "
+                "write it as text, or name the right column"
+            )
+    missing = [i for i, cell in enumerate(cells) if not isinstance(cell, str) or not cell.strip()]
+    _refuse(rows, missing, f"the {what} is missing")
+
+
+def _refuse(rows: Rows, missing: Sequence[int], what: str) -> None:
+    if missing:
+        these = "this row" if len(missing) == 1 else "these rows"
+        shown = ", ".join(str(rows.numbers[index]) for index in missing[:_SHOWN])
+        more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+        units = rows.unit if len(missing) == 1 else f"{rows.unit}s"
+        raise DataError(f"{rows.origin}, {units} {shown}{more}: {what}; fill in or delete {these}")

@@ -1,0 +1,45 @@
+"""The model card of a run, from its record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def model_card(record: dict[str, Any]) -> str:
+    """Return the card (Markdown with the Hub's front matter) for the content of a run.json."""
+    config, metrics = record["config"], record["metrics"]
+    settings = ", ".join(f"{key} = {value}" for key, value in record["plan"]["settings"].items() if value is not None)
+    scores = "\n".join(f"| {name} | {value:.4f} |" for name, value in metrics.items())
+    return f"""---
+library_name: transformers
+pipeline_tag: text-classification
+tags:
+- frostline
+---
+
+# {record["name"]}
+
+{record["plan"]["model"]} fine-tuned from `{config["model"]}` on `{record["data"]["name"]}` with the method
+**{config["method"]}**{f" ({settings})" if settings else ""} by [frostline](https://pypi.org/project/frostline/)
+{record["versions"]["frostline"]}.
+
+| metric on the validation data | |
+|---|---|
+{scores}
+
+| training | |
+|---|---|
+| trainable parameters | {record["trainable_parameters"]:,} of {record["plan"]["total_parameters"]:,} |
+| trained at a step, on average | {record["active_share"]:.1%} |
+| optimizer steps | {record["steps"]:,} |
+| median step | {record["step_seconds"]:.3f} s |
+| peak memory | {record["peak_bytes"] / 2**20:,.0f} MiB |
+
+Classes: {", ".join(f"`{name}`" for name in record["data"]["label_names"])}. Every setting, version and hash is in
+`run.json`.
+
+```python
+from transformers import pipeline
+classify = pipeline("text-classification", model="path/to/this/folder")
+```
+"""

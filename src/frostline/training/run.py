@@ -1,0 +1,305 @@
+"""One training run from config to model: read, check, prepare, train, measure, save. Nothing is written before
+everything that can be refused has been.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+from rich.console import Console
+from safetensors import SafetensorError
+from transformers import (
+    DataCollatorWithPadding,
+    EarlyStoppingCallback,
+    EvalPrediction,
+    PrinterCallback,
+    TrainerCallback,
+    set_seed,
+)
+
+from frostline.config import FREE_ON_RESUME, TrainConfig
+from frostline.errors import CheckpointError, ConfigError, FrostlineError, Interrupted, TrainingDiverged
+from frostline.models import Classifier, load_classifier, quiet
+from frostline.plan import Plan
+from frostline.tasks.metrics import get_metric
+from frostline.tasks.text_classification import TextData, load
+from frostline.training import checkpoints
+from frostline.training.card import model_card
+from frostline.training.recorder import Recorder, StepClock, StopOnInterrupt
+from frostline.training.run_folder import RunFolder, write_json
+from frostline.training.trainer import MeasuredTrainer, StepMeasures, training_arguments
+from frostline.training.versions import hardware, versions
+from frostline.tuner import Tuner, prepare
+
+
+def run(config: TrainConfig, *, resume: bool = False, overwrite: bool = False, console: Console) -> dict[str, Any]:
+    """Train as `config` says and leave a run folder; return the content of its run.json.
+
+    Args:
+        config: every setting of the run.
+        resume: go on from the newest whole checkpoint in the run folder.
+        overwrite: replace a run folder that exists.
+        console: where progress is printed.
+
+    Raises:
+        FrostlineError: see `errors`; `Interrupted` after Ctrl-C, with a checkpoint written.
+    """
+    datasets.disable_progress_bars()
+    quiet()
+    folder = RunFolder(config.output)
+    former = folder.record() if resume else None
+    checkpoint = _checkpoint_to_resume(folder, former, config) if resume else None
+    if former is not None and former["status"] == "finished":
+        console.print(f"{config.output} is finished already; nothing is left to do.")
+        return former
+    if not resume:
+        folder.require_new(overwrite=overwrite)
+
+    data = load(
+        config.data,
+        text=config.text,
+        text_pair=config.text_pair,
+        label=config.label,
+        delimiter=config.delimiter,
+        validation=config.validation,
+        validation_share=config.validation_share,
+        max_train=config.max_train,
+        seed=config.seed,
+    )
+    metric = get_metric(config.metric or data.metric)
+    set_seed(config.seed)
+    loaded = load_classifier(config.model, data.label_names)
+    set_seed(config.seed)  # loading draws a varying number of random numbers; the run starts from here
+    train, validation, cut = _tokenize(data, loaded, config.max_length)
+    tuner = prepare(
+        loaded.model,
+        config.method,
+        optimizer_state=config.optimizer_state,
+        seed=config.seed,
+        **config.settings,
+    )
+    record = _opening_record(config, data, loaded, tuner.plan)
+    if former is not None:
+        _require_same(former, record)
+    else:
+        folder.create()
+    write_json(folder.plan, tuner.plan.to_json())
+    write_json(folder.run, record)
+    _announce(console, config, data, tuner, cut)
+
+    def score(prediction: EvalPrediction) -> dict[str, float]:
+        return metric(np.argmax(prediction.predictions, axis=-1), np.asarray(prediction.label_ids))
+
+    arguments = training_arguments(
+        config.model_copy(update={"metric": config.metric or data.metric}), folder.checkpoints
+    )
+    measures, clock = StepMeasures(), StepClock()
+    recorder = Recorder(folder, tuner, clock, measures, console)
+    keeper = checkpoints.CheckpointCallback(config.save_total_limit, checkpoint)
+    interrupt = StopOnInterrupt(console.print)
+    callbacks: list[TrainerCallback] = [clock, keeper, tuner.callback(), recorder, interrupt]
+    if config.early_stopping_patience is not None:
+        callbacks.append(_early_stopping(config.early_stopping_patience, checkpoint))
+    trainer = MeasuredTrainer(
+        model=loaded.model,
+        args=arguments,
+        train_dataset=train,
+        eval_dataset=validation,
+        data_collator=DataCollatorWithPadding(loaded.tokenizer),
+        processing_class=loaded.tokenizer,
+        compute_metrics=score,
+        callbacks=callbacks,
+        measures=measures,
+    )
+    trainer.remove_callback(PrinterCallback)
+    checkpoints.discard_partial(folder.checkpoints)
+    began = time.perf_counter()
+    try:
+        with interrupt:
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except BaseException as error:
+        raise _explained(error, folder, record) from error
+    finally:
+        recorder.close()
+    if interrupt.interrupted and trainer.state.global_step < trainer.state.max_steps:
+        raise _stopped(Interrupted(f"stopped after step {trainer.state.global_step}."), folder, record)
+
+    trainable = tuner.trainable_parameters
+    tuner.finish()
+    metrics = {
+        key.removeprefix("eval_"): value
+        for key, value in trainer.evaluate().items()
+        if not key.endswith(("runtime", "per_second", "epoch"))
+    }
+    record |= {
+        "status": "finished",
+        "metrics": metrics,
+        "trainable_parameters": trainable,
+        "peak_bytes": recorder.peak_bytes,
+        "train_seconds": time.perf_counter() - began,
+        **_summary(folder, tuner.anatomy.parameter_count),
+    }
+    try:
+        _save_model(folder, loaded, record)
+        write_json(folder.run, record)
+    except (OSError, SafetensorError) as error:
+        raise _explained(error, folder, record) from error
+    return record
+
+
+def _checkpoint_to_resume(folder: RunFolder, former: dict[str, Any] | None, config: TrainConfig) -> Path | None:
+    if former is None:
+        raise CheckpointError(f"there is no run to resume in {str(folder.path)!r}; leave --resume out to start one.")
+    if former["status"] == "finished":
+        return None
+    found = checkpoints.latest(folder.checkpoints)
+    if found is None:
+        raise CheckpointError(
+            f"{str(folder.path)!r} has no whole checkpoint to resume from; start it anew with --overwrite."
+        )
+    now = json.loads(config.model_dump_json())
+    for key, value in former["config"].items():
+        if key not in FREE_ON_RESUME and now.get(key) != value:
+            raise CheckpointError(
+                f"this run was started with {key}={value!r}, not {now.get(key)!r}: a resumed run ends as if it had "
+                f"never stopped. Resume it with {key}={value!r}, or start another run folder."
+            )
+    return found
+
+
+def _tokenize(data: TextData, loaded: Classifier, max_length: int) -> tuple[datasets.Dataset, datasets.Dataset, int]:
+    limit = getattr(loaded.model.config, "max_position_embeddings", None)
+    if limit is not None and max_length > limit:
+        raise ConfigError(f"max_length={max_length} is more than the model's {limit} positions.")
+    pair = "text_pair" in data.train.column_names
+
+    def encode(batch: dict[str, list[Any]]) -> dict[str, Any]:
+        texts = (batch["text"], batch["text_pair"]) if pair else (batch["text"],)
+        encoded = loaded.tokenizer(*texts, truncation=True, max_length=max_length)
+        whole = loaded.tokenizer(*texts, verbose=False)["input_ids"]
+        cut = [len(ids) > max_length for ids in whole]
+        return {**encoded, "labels": batch["label"], "cut": cut}
+
+    encoded = [
+        split.map(encode, batched=True, remove_columns=split.column_names) for split in (data.train, data.validation)
+    ]
+    cut = sum(sum(split["cut"]) for split in encoded)
+    train, validation = (split.remove_columns("cut") for split in encoded)
+    return train, validation, cut
+
+
+def _opening_record(config: TrainConfig, data: TextData, loaded: Classifier, plan: Plan) -> dict[str, Any]:
+    return {
+        "status": "running",
+        "name": config.output.name,
+        "config": json.loads(config.model_dump_json()),
+        "plan": plan.to_json(),
+        "data": {
+            "name": data.name,
+            "sha256": data.sha256,
+            "train": len(data.train),
+            "validation": len(data.validation),
+            "label_names": list(data.label_names),
+        },
+        "model_sha256": loaded.sha256,
+        "seed": config.seed,
+        "metric": config.metric or data.metric,
+        "versions": versions(),
+        "hardware": hardware(),
+        "command": sys.argv,
+    }
+
+
+def _require_same(former: dict[str, Any], record: dict[str, Any]) -> None:
+    for what, key in (("data", "data"), ("base model", "model_sha256")):
+        if former[key] != record[key]:
+            raise CheckpointError(
+                f"the {what} is not what this run was started with (SHA-256 differs); restore it, or start another run."
+            )
+    if not Plan.from_json(former["plan"]).same_schedule(Plan.from_json(record["plan"])):
+        raise CheckpointError("the plan is not the one this run was started with; start another run.")
+
+
+def _announce(console: Console, config: TrainConfig, data: TextData, tuner: Tuner, cut: int) -> None:
+    plan = tuner.plan
+    console.print(
+        f"{config.method} on {plan.model} ({config.model}), {data.name}: {len(data.train):,} train, "
+        f"{len(data.validation):,} validation, {len(data.label_names)} classes",
+        highlight=False,
+    )
+    console.print(
+        f"{plan.trainable_parameters:,} of {plan.total_parameters:,} parameters "
+        f"({plan.trainable_parameters / plan.total_parameters:.1%}) train at a step, as planned",
+        highlight=False,
+    )
+    if cut:
+        console.print(f"{cut:,} texts are longer than max_length={config.max_length} tokens and were cut.")
+
+
+def _early_stopping(patience: int, checkpoint: Path | None) -> EarlyStoppingCallback:
+    callback = EarlyStoppingCallback(patience)
+    if checkpoint is not None:
+        saved = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))["stateful_callbacks"]
+        attributes = saved["EarlyStoppingCallback"]["attributes"]
+        callback.early_stopping_patience_counter = attributes["early_stopping_patience_counter"]
+    return callback
+
+
+def _explained(error: BaseException, folder: RunFolder, record: dict[str, Any]) -> BaseException:
+    if isinstance(error, KeyboardInterrupt):
+        return _stopped(Interrupted("stopped at once."), folder, record)
+    if isinstance(error, (OSError, SafetensorError)):
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+        reason = "there is no space left" if full or "No space left" in str(error) else str(error)
+        return _stopped(CheckpointError(f"saving failed: {reason}."), folder, record)
+    if isinstance(error, TrainingDiverged):
+        hint = "Lower the learning rate or add warm-up."
+        return _stopped(TrainingDiverged(f"{error} {hint}"), folder, record)
+    return error
+
+
+def _stopped(error: FrostlineError, folder: RunFolder, record: dict[str, Any]) -> FrostlineError:
+    checkpoints.discard_partial(folder.checkpoints)
+    found = checkpoints.latest(folder.checkpoints)
+    where = (
+        f" The last whole checkpoint is {found}; go on with: frostline train --resume --output {folder.path}"
+        if found
+        else " No checkpoint had been written yet."
+    )
+    try:
+        write_json(folder.run, record | {"status": type(error).__name__.lower(), "message": str(error)})
+    except OSError:
+        folder.run.with_name("run.json.tmp").unlink(missing_ok=True)  # a full disk: run.json goes on saying `running`
+    return type(error)(f"{error}{where}")
+
+
+def _summary(folder: RunFolder, total_parameters: int) -> dict[str, Any]:
+    rows = folder.read_steps()
+    seconds = [float(row["seconds"]) for row in rows]
+    return {
+        "steps": len(rows),
+        "active_share": statistics.fmean(int(row["trainable_parameters"]) for row in rows) / total_parameters,
+        "step_seconds": statistics.median(seconds),
+        "tokens_per_second": sum(int(row["tokens"]) for row in rows) / sum(seconds),
+        "train_loss": statistics.fmean(float(row["loss"]) for row in rows[-50:]),
+    }
+
+
+def _save_model(folder: RunFolder, loaded: Classifier, record: dict[str, Any]) -> None:
+    with tempfile.TemporaryDirectory(dir=folder.path, prefix=".saving-") as name:
+        staging = Path(name)
+        loaded.model.save_pretrained(staging)
+        loaded.tokenizer.save_pretrained(staging)
+        (staging / "README.md").write_text(model_card(record), encoding="utf-8")
+        for path in staging.iterdir():
+            shutil.move(path, folder.path / path.name)

@@ -1,0 +1,62 @@
+"""Metrics agree with their definitions and name themselves first."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from frostline.errors import ConfigError
+from frostline.tasks.metrics import METRICS, get_metric
+
+LABELS = np.array([1, 1, 1, 0, 0, 0, 0, 1])
+PREDICTIONS = np.array([1, 1, 0, 0, 0, 1, 0, 1])
+# Counted by hand from the two lines above.
+TRUE_POSITIVES, FALSE_POSITIVES, FALSE_NEGATIVES, TRUE_NEGATIVES = 3, 1, 1, 3
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_names_itself_first_and_gives_accuracy(name: str) -> None:
+    scores = get_metric(name)(PREDICTIONS, LABELS)
+    assert next(iter(scores)) == name
+    assert scores["accuracy"] == 6 / 8
+    assert all(type(score) is float for score in scores.values())
+
+
+def test_matthews_is_the_correlation_of_predictions_and_labels() -> None:
+    expected = np.corrcoef(PREDICTIONS, LABELS)[0, 1]
+    # Two orders of float64 rounding above the few operations either side takes.
+    assert METRICS["matthews"](PREDICTIONS, LABELS)["matthews"] == pytest.approx(expected, abs=1e-14)
+
+
+def test_matthews_of_a_constant_prediction_is_zero() -> None:
+    assert METRICS["matthews"](np.ones(8, dtype=int), LABELS)["matthews"] == 0.0
+
+
+def test_f1_is_that_of_class_one() -> None:
+    precision = TRUE_POSITIVES / (TRUE_POSITIVES + FALSE_POSITIVES)
+    recall = TRUE_POSITIVES / (TRUE_POSITIVES + FALSE_NEGATIVES)
+    expected = 2 * precision * recall / (precision + recall)
+    assert METRICS["f1"](PREDICTIONS, LABELS)["f1"] == pytest.approx(expected)
+
+
+def test_f1_is_zero_and_silent_where_nothing_is_class_one(recwarn: pytest.WarningsRecorder) -> None:
+    zeros = np.zeros(4, dtype=int)
+    assert METRICS["f1"](zeros, zeros) == {"f1": 0.0, "accuracy": 1.0}
+    assert not recwarn.list
+
+
+def test_f1_refuses_three_classes_and_names_macro_f1() -> None:
+    with pytest.raises(ConfigError, match="class index 2 occurs; use 'macro_f1'"):
+        METRICS["f1"](np.array([0, 2]), np.array([0, 1]))
+
+
+def test_macro_f1_weighs_every_class_the_same() -> None:
+    labels = np.array([0] * 9 + [1])
+    all_zero = np.zeros(10, dtype=int)
+    # F1 of class 0: precision 0.9, recall 1; of class 1: 0.
+    assert METRICS["macro_f1"](all_zero, labels)["macro_f1"] == pytest.approx((2 * 0.9 / 1.9 + 0) / 2)
+
+
+def test_unknown_metric_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="unknown metric 'mathews'; did you mean 'matthews'"):
+        get_metric("mathews")
