@@ -111,12 +111,31 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return {str(key): value for key, value in values.items()}
 
 
-def merge(values: Mapping[str, Any], overrides: Mapping[str, str], setting_names: frozenset[str]) -> dict[str, Any]:
+def parse_values(overrides: Mapping[str, str]) -> dict[str, Any]:
+    """Return the values that YAML reads from the command line's text; ConfigError names a text it cannot read.
+
+    Where the key wants text, what YAML takes for a number, a date or a syntax error is that text (a folder `2024`).
+    """
+    values: dict[str, Any] = {}
+    for key, text in overrides.items():
+        field = TrainConfig.model_fields.get(key)
+        wants_text = field is not None and field.annotation in (str, str | None, Path)
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            if not wants_text:
+                raise ConfigError(f"{key}={text!r} cannot be read: {error}") from error
+            value = text
+        values[key] = text if wants_text and value is not None and not isinstance(value, str) else value
+    return values
+
+
+def merge(values: Mapping[str, Any], overrides: Mapping[str, Any], setting_names: frozenset[str]) -> dict[str, Any]:
     """Return `values` with `overrides` put over them.
 
     Args:
         values: of a file.
-        overrides: key -> YAML text, from the command line; `settings.rate` and plain `rate` both reach the settings.
+        overrides: from the command line; `settings.rate` and plain `rate` both reach the settings.
         setting_names: the names of all settings of the chosen method.
 
     Raises:
@@ -124,13 +143,11 @@ def merge(values: Mapping[str, Any], overrides: Mapping[str, str], setting_names
     """
     merged = dict(values)
     settings = dict(merged.get("settings") or {})
-    for key, text in overrides.items():
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{key}={text!r} cannot be read: {error}") from error
+    for key, value in overrides.items():
         name = key.removeprefix("settings.")
-        if key in TrainConfig.model_fields and key != "settings":
+        if key == "settings" and isinstance(value, dict):
+            settings.update(value)
+        elif key in TrainConfig.model_fields:
             merged[key] = value
         elif key.startswith("settings.") or name in setting_names:
             settings[name] = value

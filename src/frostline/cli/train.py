@@ -24,14 +24,15 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="Print run.json's content as the last line.")] = False,
 ) -> None:
     """Fine-tune a model. Every key is a flag, too: --method slimfit --rate 0.9 is method=slimfit settings.rate=0.9."""
-    from frostline.config import make_config, merge, read_yaml
+    from frostline.config import make_config, merge, parse_values, read_yaml
 
     path, overrides = parse([*(arguments or []), *context.args])
     values: dict[str, Any] = read_yaml(path) if path else {}
     if resume and path is None:
         values = _former_config(overrides)
-    method = str(overrides.get("method", values.get("method", "full")))
-    config = make_config(merge(values, overrides, _setting_names(method)))
+    given = parse_values(overrides)
+    method = str(given.get("method", values.get("method", "full")))
+    config = make_config(merge(values, given, _setting_names(method)))
 
     from rich.console import Console
 

@@ -1,0 +1,87 @@
+"""Runs every cell of config.yaml in a fresh process and keeps its run.json; finished cells are not repeated.
+
+python benchmarks/real_text/run.py --data ../shared/data [--jobs 2 --threads 1]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+
+
+def train(name: str, keys: dict[str, Any], threads: int) -> dict[str, Any]:
+    """Train one cell in a process of its own and return its record; keep the record under `name`."""
+    path = RESULTS / f"{name}.json"
+    if path.exists():
+        return json.loads(path.read_text())
+    with tempfile.TemporaryDirectory(prefix="frostline-") as folder:
+        flags = [f"{key}={json.dumps(value)}" for key, value in keys.items()]
+        command = [sys.executable, "-m", "frostline", "train", *flags, f"output={folder}/{name}", "--json"]
+        done = subprocess.run(
+            command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": str(threads)}
+        )
+    if done.returncode != 0:
+        print(f"{name} FAILED: {done.stderr.strip().splitlines()[-1]}", flush=True)
+        return {"metrics": {}, "status": "failed", "error": done.stderr[-2000:]}
+    record = json.loads(done.stdout.splitlines()[-1])
+    for key in ("command", "name"):
+        record.pop(key)  # they hold paths of the machine
+    record["config"] |= {"data": keys["data"].rpartition("/data/")[2], "output": name}
+    path.write_text(json.dumps(record, indent=1) + "\n")
+    print(name, record["metrics"], f"{record['step_seconds']:.3f} s", flush=True)
+    return record
+
+
+def score(record: dict[str, Any]) -> float:
+    """Return the task's own metric; a failed run is below every other."""
+    return record["metrics"].get(record.get("metric", ""), float("-inf"))
+
+
+def main() -> None:
+    """Choose the learning rates, then run the cells, seeds outermost."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    arguments = parser.parse_args()
+    config = yaml.safe_load((HERE / "config.yaml").read_text())
+    RESULTS.mkdir(exist_ok=True)
+    common = {"save_strategy": "no", "eval_strategy": "no"}
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        trials = {}
+        for task, source in config["tasks"].items():
+            for name, method in config["methods"].items():
+                for rate in method.get("learning_rates", ()):
+                    keys = {"data": str(arguments.data / source["train_file"]), "method": method["method"]}
+                    keys |= {"settings": method.get("settings", {}), "learning_rate": rate} | common | config["grid"]
+                    cell = f"grid_{task}_{name}_{rate:.0e}"
+                    trials[task, name, rate] = pool.submit(train, cell, keys, arguments.threads)
+        best: dict[tuple[str, str], float] = {}
+        for (task, name, rate), trial in trials.items():
+            chosen = best.get((task, name))
+            if chosen is None or score(trial.result()) > score(trials[task, name, chosen].result()):
+                best[task, name] = rate
+        for seed in config["seeds"]:
+            for task, source in config["tasks"].items():
+                for name, method in config["methods"].items():
+                    rate = best[task, method.get("as", name)]
+                    keys = {"data": str(arguments.data / source["data"]), "method": method["method"], "seed": seed}
+                    keys |= {"settings": method.get("settings", {}), "learning_rate": rate} | common
+                    keys |= {"epochs": config["epochs"]}
+                    pool.submit(train, f"{task}_{name}_seed{seed}", keys, arguments.threads)
+
+
+if __name__ == "__main__":
+    main()
