@@ -44,9 +44,10 @@ def train(name: str, keys: dict[str, Any], threads: int) -> dict[str, Any]:
     return record
 
 
-def score(record: dict[str, Any]) -> float:
-    """Return the task's own metric; a failed run is below every other."""
-    return record["metrics"].get(record.get("metric", ""), float("-inf"))
+def quality(record: dict[str, Any]) -> tuple[float, float]:
+    """Return what trials are ranked by: the task's own metric, then the loss; a failed run is below every other."""
+    metrics = record["metrics"]
+    return metrics.get(record.get("metric", ""), float("-inf")), -metrics.get("loss", float("inf"))
 
 
 def main() -> None:
@@ -63,15 +64,18 @@ def main() -> None:
         trials = {}
         for task, source in config["tasks"].items():
             for name, method in config["methods"].items():
-                for rate in method.get("learning_rates", ()):
+                if "as" in method:
+                    continue
+                rates = source["learning_rates"]
+                for rate in rates.get(name, rates["default"]):
                     keys = {"data": str(arguments.data / source["train_file"]), "method": method["method"]}
-                    keys |= {"settings": method.get("settings", {}), "learning_rate": rate} | common | config["grid"]
+                    keys |= {"settings": method.get("settings", {}), "learning_rate": rate} | common | source["grid"]
                     cell = f"grid_{task}_{name}_{rate:.0e}"
                     trials[task, name, rate] = pool.submit(train, cell, keys, arguments.threads)
         best: dict[tuple[str, str], float] = {}
         for (task, name, rate), trial in trials.items():
             chosen = best.get((task, name))
-            if chosen is None or score(trial.result()) > score(trials[task, name, chosen].result()):
+            if chosen is None or quality(trial.result()) > quality(trials[task, name, chosen].result()):
                 best[task, name] = rate
         for seed in config["seeds"]:
             for task, source in config["tasks"].items():

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from frostline.errors import ConfigError, nearest
 
@@ -17,7 +17,7 @@ Strategy = Literal["no", "steps", "epoch"]
 class TrainConfig(BaseModel):
     """One training run."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     model: str = Field("minilm", description="`minilm` (embedded), a Hugging Face folder, or a Hub name")
     data: str = Field("acceptability", description="`acceptability` (embedded), a GLUE folder, a file, or a Hub name")
@@ -52,7 +52,7 @@ class TrainConfig(BaseModel):
     optim: str = Field("adamw_torch_fused", description="as in transformers: adamw_torch, sgd, adafactor, ...")
     bf16: bool = Field(False, description="bfloat16 autocast")
     group_by_length: bool = Field(True, description="batches of texts of like length: less padding")
-    seed: int = Field(0, ge=0, description="of everything random: head, order, dropout, method")
+    seed: int = Field(0, ge=0, lt=2**32, description="of everything random: head, order, dropout, method")
 
     eval_strategy: Strategy = Field("epoch", description="when to evaluate: no, steps, epoch")
     eval_steps: int = Field(100, ge=1, description="for eval_strategy: steps")
@@ -63,6 +63,11 @@ class TrainConfig(BaseModel):
     load_best_model_at_end: bool = Field(False, description="end with the best checkpoint instead of the last weights")
     logging_steps: int = Field(20, ge=1, description="a line of progress every so many steps")
     report_to: list[str] = Field(default_factory=list, description="trackers known to transformers: tensorboard, ...")
+
+    @field_validator("eval_strategy", "save_strategy", mode="before")
+    @classmethod
+    def _yaml_no(cls, value: object) -> object:
+        return "no" if value is False else value  # YAML reads a bare `no` as false
 
     @model_validator(mode="after")
     def _together(self) -> TrainConfig:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,14 +63,28 @@ def load_classifier(name: str, label_names: Sequence[str] | None = None) -> Clas
         labels = {"id2label": dict(enumerate(label_names)), "label2id": {n: i for i, n in enumerate(label_names)}}
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
-        model = AutoModelForSequenceClassification.from_pretrained(source, **labels)
+        model, loading = AutoModelForSequenceClassification.from_pretrained(source, output_loading_info=True, **labels)
     except Exception as error:  # from_pretrained raises a dozen types; each says what was wrong
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ConfigError(
             f"model {name!r} cannot be loaded for classification: {first_line} "
             f"Give a Hugging Face folder, or {EMBEDDED!r}, which needs no network."
         ) from error
+    _require_weights(name, model, loading["missing_keys"], head_needed=label_names is None)
     return Classifier(model, tokenizer, _sha256(Path(source), model))
+
+
+def _require_weights(name: str, model: Any, missing: Iterable[str], *, head_needed: bool) -> None:
+    """Refuse a model that `from_pretrained` has filled up with random weights, but for the head to be trained."""
+    body = f"{model.base_model_prefix}."
+    lost = sorted(key for key in missing if head_needed or (key.startswith(body) and ".pooler." not in key))
+    if lost:
+        raise ConfigError(
+            f"model {name!r} has no weights for {lost[0]!r}"
+            f"{f' and {len(lost) - 1} more' if len(lost) > 1 else ''}: it is no trained "
+            f"{'classifier' if head_needed else type(model).__name__}. A checkpoint of a run becomes one with: "
+            "frostline export CHECKPOINT FOLDER"
+        )
 
 
 def _sha256(folder: Path, model: Any) -> str:

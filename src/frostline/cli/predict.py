@@ -22,10 +22,12 @@ def predict(
     batch_size: Annotated[int, typer.Option(min=1, help="Examples in a forward pass.")] = 64,
 ) -> None:
     """Classify texts; each line is {"text": ..., "label": ..., "score": ...}."""
+    if bool(texts) == bool(data):
+        raise ConfigError("give texts to classify or --data FILE, one of the two.")
+    if output is not None and not output.parent.is_dir():
+        raise ConfigError(f"output {str(output)!r} cannot be written: there is no folder {str(output.parent)!r}.")
     from frostline.training.inference import predict_rows
 
-    if bool(texts) == bool(data):
-        raise ConfigError("give texts to classify, or --data FILE, not both.")
     columns = {"text": text, "text_pair": text_pair, "delimiter": delimiter}
     lines = [json.dumps(row, ensure_ascii=False) for row in predict_rows(Path(model), texts, data, columns, batch_size)]
     if output is None:

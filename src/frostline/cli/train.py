@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from frostline.errors import ConfigError, nearest
 
@@ -24,6 +25,8 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="Print run.json's content as the last line.")] = False,
 ) -> None:
     """Fine-tune a model. Every key is a flag, too: --method slimfit --rate 0.9 is method=slimfit settings.rate=0.9."""
+    if resume and overwrite:
+        raise ConfigError("--resume and --overwrite contradict each other: go on with the run, or start it anew.")
     from frostline.config import make_config, merge, parse_values, read_yaml
 
     path, overrides = parse([*(arguments or []), *context.args])
@@ -38,7 +41,12 @@ def train(
 
     from frostline.training.run import run
 
-    record = run(config, resume=resume, overwrite=overwrite, console=Console(soft_wrap=True))
+    record = run(
+        config,
+        resume=resume,
+        overwrite=overwrite,
+        console=Console(soft_wrap=True, markup=False, emoji=False, highlight=False),
+    )
     score = "  ".join(f"{key} {value:.4f}" for key, value in record["metrics"].items())
     print(
         f"{score}  |  {record['trainable_parameters']:,} trainable  {record['step_seconds']:.3f} s a step  "
@@ -92,17 +100,22 @@ def _former_config(overrides: dict[str, str]) -> dict[str, Any]:
     return dict(record["config"]) if record else {}
 
 
-def keys_help() -> str:
-    """Return one line for each key of the config, for `--help`."""
-    from frostline.config import TrainConfig
+class _WithKeys(TyperCommand):
+    """A command whose help ends with the keys of the config."""
 
-    lines = []
-    for name, field in TrainConfig.model_fields.items():
-        default = "" if field.is_required() else f" [default: {field.get_default(call_default_factory=True)}]"
-        lines.append(f"  {name}: {field.description}{default}")
-    return "Keys:\n\n\b\n" + "\n".join(lines)
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the usual help, then a line for each key."""
+        super().format_help(ctx, formatter)
+        from frostline.config import TrainConfig
+
+        formatter.write("Keys, as key=value, --key value or in the config file:\n\n")
+        for name, field in TrainConfig.model_fields.items():
+            default = field.get_default(call_default_factory=True)
+            shown = " [required]" if field.is_required() else "" if default in (None, [], {}) else f" [{default}]"
+            formatter.write(f"  {name:27} {field.description}{shown}\n")
+        formatter.write("\nThe settings of a method are keys, too; `frostline methods` lists them.\n")
 
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
-    app.command("train", context_settings=_OPTIONS)(train)
+    app.command("train", cls=_WithKeys, context_settings=_OPTIONS)(train)

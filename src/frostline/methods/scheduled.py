@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 from pydantic import Field
+from torch import nn
 
-from frostline.anatomy import Unit
+from frostline.anatomy import Anatomy, Unit
 from frostline.methods import base
 
 
@@ -25,13 +26,19 @@ class ScheduledMethod(base.Method):
 
     Settings = RateSettings
 
+    def prepare(self, model: nn.Module, anatomy: Anatomy) -> None:
+        """Bind to a model and tell its scheduled units from the others."""
+        super().prepare(model, anatomy)
+        self._scheduled = tuple(unit for unit in anatomy.units if _is_scheduled(unit))
+        self._always = tuple(unit for unit in anatomy.units if not _is_scheduled(unit))
+
     def units(self) -> tuple[Unit, ...]:
         """Return the scheduled units."""
-        return tuple(unit for unit in self.anatomy.units if _scheduled(unit))
+        return self._scheduled
 
     def always(self) -> tuple[Unit, ...]:
         """Return the biases and the final norm."""
-        return tuple(unit for unit in self.anatomy.units if not _scheduled(unit))
+        return self._always
 
     def planned_parameters(self) -> int:
         """Return the scalars that train at a step, on average over units that are active equally often."""
@@ -48,7 +55,7 @@ class ScheduledMethod(base.Method):
         return total - math.floor(rate * total + 1e-9)
 
 
-def _scheduled(unit: Unit) -> bool:
+def _is_scheduled(unit: Unit) -> bool:
     if unit.kind == "norm":
         return unit.region != "head"
     return len(unit.shape) > 1

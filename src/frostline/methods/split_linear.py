@@ -102,6 +102,7 @@ class _Split(nn.Module):
         error_msgs: list[str],
     ) -> None:
         plain, found = self.plain_tensors(), {}
+        unexpected_keys += [key for key in state_dict if key.startswith(prefix) and key[len(prefix) :] not in plain]
         for name, own in plain.items():
             value = state_dict.get(prefix + name)
             if value is None:
@@ -233,7 +234,13 @@ def _empty(parameter: nn.Parameter) -> None:
 
 def _compute_dtype(input: Tensor) -> torch.dtype:
     kind = input.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else input.dtype
+    casts = torch.is_autocast_enabled(kind) and input.dtype != torch.float64  # autocast leaves float64 alone
+    return torch.get_autocast_dtype(kind) if casts else input.dtype
+
+
+def _matrix(tensor: Tensor) -> Tensor:
+    """Return (..., features) as (tokens, features); a single vector is one token."""
+    return tensor.flatten(0, -2) if tensor.dim() > 1 else tensor.unsqueeze(0)
 
 
 class _RowsFunction(torch.autograd.Function):
@@ -258,9 +265,9 @@ class _RowsFunction(torch.autograd.Function):
         grad_input = grad_weight = grad_bias = None
         if ctx.needs_input_grad[0]:
             grad_input = (grad @ nodes.to(grad.dtype)).to(ctx.dtypes[0])
-        learners = grad[..., : ctx.learners].flatten(0, -2)
+        learners = _matrix(grad)[:, : ctx.learners]
         if ctx.needs_input_grad[1]:
-            grad_weight = (learners.t() @ input.flatten(0, -2)).to(ctx.dtypes[1])
+            grad_weight = (learners.t() @ _matrix(input)).to(ctx.dtypes[1])
         if ctx.needs_input_grad[2]:
             grad_bias = learners.sum(0).to(ctx.dtypes[1])
         return grad_input, grad_weight, grad_bias, None, None
@@ -288,7 +295,7 @@ class _ColumnsFunction(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             grad_input = (grad @ nodes.t().to(grad.dtype)).to(ctx.dtypes[0])
         if ctx.needs_input_grad[1]:
-            grad_weight = (input.flatten(0, -2).t() @ grad.flatten(0, -2)).to(ctx.dtypes[1])
+            grad_weight = (_matrix(input).t() @ _matrix(grad)).to(ctx.dtypes[1])
         return grad_input, grad_weight, None
 
 

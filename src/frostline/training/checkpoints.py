@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import rotate_checkpoints, sort_checkpoints
 
@@ -48,6 +49,11 @@ def discard_partial(folder: Path) -> None:
             shutil.rmtree(path)
 
 
+def first_not_finite(model: nn.Module) -> str | None:
+    """Return the name of the first parameter that holds an infinity or a NaN, None if all are finite."""
+    return next((name for name, p in model.named_parameters() if not bool(torch.isfinite(p).all())), None)
+
+
 class CheckpointCallback(TrainerCallback):
     """Completes the Trainer's checkpoints, and restores what it adds to them.
 
@@ -64,8 +70,11 @@ class CheckpointCallback(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Restore optimizer and learning-rate schedule."""
+        """Restore optimizer and learning-rate schedule, and find the best checkpoint in a folder that was moved."""
         if self._resume_from is not None:
+            best = self._resume_from.with_name(f"checkpoint-{state.best_global_step}")
+            if is_whole(best):
+                state.best_model_checkpoint = str(best)
             state_files.load_optimizer(self._resume_from, kwargs["optimizer"], kwargs["lr_scheduler"])
             self._random_pending = True
 
@@ -87,9 +96,9 @@ class CheckpointCallback(TrainerCallback):
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Add what the Trainer left out, then the manifest; then remove older checkpoints."""
         folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
-        broken = [name for name, p in kwargs["model"].named_parameters() if not bool(torch.isfinite(p).all())]
+        broken = first_not_finite(kwargs["model"])
         if broken:
-            raise TrainingDiverged(f"{broken[0]!r} is no longer finite after step {state.global_step}.")
+            raise TrainingDiverged(f"{broken!r} is no longer finite after step {state.global_step}.")
         (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle, and run.json says it all
         state_files.save(folder, kwargs["optimizer"], kwargs["lr_scheduler"])
         files = {}

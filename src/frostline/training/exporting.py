@@ -45,8 +45,11 @@ def export_run(source: Path, output: Path, *, dtype: str | None, delta: bool) ->
     loaded, record = _load(source)
     if dtype is not None:
         loaded.model.to(_DTYPES[dtype])
-    output.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(dir=output.parent, prefix=".export-"))
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(dir=output.parent, prefix=".export-"))
+    except OSError as error:
+        raise CheckpointError(f"{str(output)!r} cannot be made: {error}") from error
     try:
         if delta:
             said = _write_delta(loaded, record, staging)

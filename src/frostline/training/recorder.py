@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import ExportableState
 
 from frostline import meter
 from frostline.training.run_folder import STEP_COLUMNS, RunFolder
@@ -34,11 +35,13 @@ class StepClock(TrainerCallback):
         self.began = time.perf_counter()
 
 
-class Recorder(TrainerCallback):
+class Recorder(TrainerCallback, ExportableState):
     """Writes a row a step, keeps the peak of memory, prints progress; the last of the callbacks.
 
     Attributes:
         peak_bytes: highest peak of memory during training steps, evaluations left out.
+
+    The peak and the time travel in the checkpoint's trainer_state.json.
     """
 
     def __init__(
@@ -52,11 +55,26 @@ class Recorder(TrainerCallback):
         self._row: dict[str, Any] = {}
         self._since_log: list[tuple[float, int, float]] = []
         self._progress: Progress | None = None
+        self._seconds_before, self._began = 0.0, time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Time spent training, evaluating and saving; before a resume, up to its checkpoint."""
+        return self._seconds_before + time.perf_counter() - self._began
+
+    def state(self) -> dict[str, Any]:
+        """Return what a resumed run goes on counting from, in the form that a Trainer saves."""
+        return {"args": {}, "attributes": {"peak_bytes": self.peak_bytes, "seconds": self.seconds}}
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Open steps.csv, cut back to where the run resumes."""
+        """Open steps.csv, cut back to where the run resumes, and go on counting from there."""
+        callbacks: Any = state.stateful_callbacks  # a list when made, a dict by class name ever after
+        if state.global_step > 0:
+            saved = callbacks[type(self).__name__]
+            self.peak_bytes, self._seconds_before = saved["attributes"]["peak_bytes"], saved["attributes"]["seconds"]
+        self._began = time.perf_counter()
         for row in self._folder.start_steps(state.global_step):
             self._last_active = frozenset(row["active"].split()) if row["active"] else self._last_active
         self._stream = self._folder.steps.open("a", encoding="utf-8", newline="")
@@ -158,15 +176,15 @@ class StopOnInterrupt(TrainerCallback):
         self._say("interrupted: finishing this step, then writing a checkpoint (Ctrl-C again stops at once)")
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Ask the Trainer to save and stop."""
+        """Ask the Trainer to save and stop; at the end of an epoch once that has done its own work."""
         if self.interrupted:
-            control.should_save = True
-            control.should_evaluate = False
+            control.should_save = control.should_save or bool((state.epoch or 0) % 1)
             control.should_training_stop = True
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Leave the work of an epoch's end to the resumed run: this is not one."""
+        """Save after an epoch's own evaluation; in the middle of one leave that to the resumed run."""
         if self.interrupted:
-            control.should_save = control.should_evaluate = False
+            whole = not (state.epoch or 0) % 1
+            control.should_save, control.should_evaluate = whole, control.should_evaluate and whole

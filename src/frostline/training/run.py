@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 import statistics
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,9 @@ import datasets
 import numpy as np
 from rich.console import Console
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 from transformers import (
     DataCollatorWithPadding,
-    EarlyStoppingCallback,
     EvalPrediction,
     PrinterCallback,
     TrainerCallback,
@@ -28,16 +28,26 @@ from transformers import (
 )
 
 from frostline.config import FREE_ON_RESUME, TrainConfig
-from frostline.errors import CheckpointError, ConfigError, FrostlineError, Interrupted, TrainingDiverged
+from frostline.errors import (
+    CheckpointError,
+    ConfigError,
+    FrostlineError,
+    Interrupted,
+    PlanError,
+    TrainingDiverged,
+    UnsupportedModel,
+)
 from frostline.models import Classifier, load_classifier, quiet
 from frostline.plan import Plan
 from frostline.tasks.metrics import get_metric
 from frostline.tasks.text_classification import TextData, load
 from frostline.training import checkpoints
 from frostline.training.card import model_card
+from frostline.training.checkpoints import first_not_finite
+from frostline.training.early_stopping import AlreadyStopped, EarlyStopping
 from frostline.training.recorder import Recorder, StepClock, StopOnInterrupt
 from frostline.training.run_folder import RunFolder, write_json
-from frostline.training.trainer import MeasuredTrainer, StepMeasures, training_arguments
+from frostline.training.trainer import MeasuredTrainer, StepMeasures, require_usable, training_arguments
 from frostline.training.versions import hardware, versions
 from frostline.tuner import Tuner, prepare
 
@@ -56,6 +66,8 @@ def run(config: TrainConfig, *, resume: bool = False, overwrite: bool = False, c
     """
     datasets.disable_progress_bars()
     quiet()
+    if resume and overwrite:
+        raise ConfigError("resume and overwrite contradict each other: go on with the run, or start it anew.")
     folder = RunFolder(config.output)
     former = folder.record() if resume else None
     checkpoint = _checkpoint_to_resume(folder, former, config) if resume else None
@@ -64,6 +76,7 @@ def run(config: TrainConfig, *, resume: bool = False, overwrite: bool = False, c
         return former
     if not resume:
         folder.require_new(overwrite=overwrite)
+    require_usable(config, folder.checkpoints)
 
     data = load(
         config.data,
@@ -77,6 +90,8 @@ def run(config: TrainConfig, *, resume: bool = False, overwrite: bool = False, c
         seed=config.seed,
     )
     metric = get_metric(config.metric or data.metric)
+    classes = np.arange(len(data.label_names))
+    metric(classes, classes)  # refuses classes that it cannot score, before anything is written
     set_seed(config.seed)
     loaded = load_classifier(config.model, data.label_names)
     set_seed(config.seed)  # loading draws a varying number of random numbers; the run starts from here
@@ -93,8 +108,8 @@ def run(config: TrainConfig, *, resume: bool = False, overwrite: bool = False, c
         _require_same(former, record)
     else:
         folder.create()
-    write_json(folder.plan, tuner.plan.to_json())
     write_json(folder.run, record)
+    write_json(folder.plan, tuner.plan.to_json())
     _announce(console, config, data, tuner, cut)
 
     def score(prediction: EvalPrediction) -> dict[str, float]:
@@ -109,7 +124,7 @@ def run(config: TrainConfig, *, resume: bool = False, overwrite: bool = False, c
     interrupt = StopOnInterrupt(console.print)
     callbacks: list[TrainerCallback] = [clock, keeper, tuner.callback(), recorder, interrupt]
     if config.early_stopping_patience is not None:
-        callbacks.append(_early_stopping(config.early_stopping_patience, checkpoint))
+        callbacks.append(EarlyStopping(config.early_stopping_patience, checkpoint))
     trainer = MeasuredTrainer(
         model=loaded.model,
         args=arguments,
@@ -123,10 +138,16 @@ def run(config: TrainConfig, *, resume: bool = False, overwrite: bool = False, c
     )
     trainer.remove_callback(PrinterCallback)
     checkpoints.discard_partial(folder.checkpoints)
-    began = time.perf_counter()
     try:
         with interrupt:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except AlreadyStopped:
+        best = Path(str(trainer.state.best_model_checkpoint)) / "model.safetensors"
+        loaded.model.load_state_dict(load_file(best), strict=False)
+    except (ConfigError, PlanError, UnsupportedModel):
+        if trainer.state.global_step == 0:  # refused by what only the Trainer could know, such as the number of steps
+            shutil.rmtree(folder.path)
+        raise
     except BaseException as error:
         raise _explained(error, folder, record) from error
     finally:
@@ -136,6 +157,10 @@ def run(config: TrainConfig, *, resume: bool = False, overwrite: bool = False, c
 
     trainable = tuner.trainable_parameters
     tuner.finish()
+    broken = first_not_finite(loaded.model)
+    if broken:
+        diverged = TrainingDiverged(f"{broken!r} is no longer finite after step {trainer.state.global_step}.")
+        raise _explained(diverged, folder, record)
     metrics = {
         key.removeprefix("eval_"): value
         for key, value in trainer.evaluate().items()
@@ -146,7 +171,7 @@ def run(config: TrainConfig, *, resume: bool = False, overwrite: bool = False, c
         "metrics": metrics,
         "trainable_parameters": trainable,
         "peak_bytes": recorder.peak_bytes,
-        "train_seconds": time.perf_counter() - began,
+        "train_seconds": recorder.seconds,
         **_summary(folder, tuner.anatomy.parameter_count),
     }
     try:
@@ -160,13 +185,6 @@ def run(config: TrainConfig, *, resume: bool = False, overwrite: bool = False, c
 def _checkpoint_to_resume(folder: RunFolder, former: dict[str, Any] | None, config: TrainConfig) -> Path | None:
     if former is None:
         raise CheckpointError(f"there is no run to resume in {str(folder.path)!r}; leave --resume out to start one.")
-    if former["status"] == "finished":
-        return None
-    found = checkpoints.latest(folder.checkpoints)
-    if found is None:
-        raise CheckpointError(
-            f"{str(folder.path)!r} has no whole checkpoint to resume from; start it anew with --overwrite."
-        )
     now = json.loads(config.model_dump_json())
     for key, value in former["config"].items():
         if key not in FREE_ON_RESUME and now.get(key) != value:
@@ -174,13 +192,22 @@ def _checkpoint_to_resume(folder: RunFolder, former: dict[str, Any] | None, conf
                 f"this run was started with {key}={value!r}, not {now.get(key)!r}: a resumed run ends as if it had "
                 f"never stopped. Resume it with {key}={value!r}, or start another run folder."
             )
+    if former["status"] == "finished":
+        return None
+    found = checkpoints.latest(folder.checkpoints)
+    if found is None:
+        raise CheckpointError(
+            f"{str(folder.path)!r} has no whole checkpoint to resume from; start it anew with --overwrite."
+        )
     return found
 
 
 def _tokenize(data: TextData, loaded: Classifier, max_length: int) -> tuple[datasets.Dataset, datasets.Dataset, int]:
     limit = getattr(loaded.model.config, "max_position_embeddings", None)
     if limit is not None and max_length > limit:
-        raise ConfigError(f"max_length={max_length} is more than the model's {limit} positions.")
+        raise ConfigError(
+            f"max_length={max_length} is more than the model's {limit} positions; say max_length={limit} or less."
+        )
     pair = "text_pair" in data.train.column_names
 
     def encode(batch: dict[str, list[Any]]) -> dict[str, Any]:
@@ -246,21 +273,13 @@ def _announce(console: Console, config: TrainConfig, data: TextData, tuner: Tune
         console.print(f"{cut:,} texts are longer than max_length={config.max_length} tokens and were cut.")
 
 
-def _early_stopping(patience: int, checkpoint: Path | None) -> EarlyStoppingCallback:
-    callback = EarlyStoppingCallback(patience)
-    if checkpoint is not None:
-        saved = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))["stateful_callbacks"]
-        attributes = saved["EarlyStoppingCallback"]["attributes"]
-        callback.early_stopping_patience_counter = attributes["early_stopping_patience_counter"]
-    return callback
-
-
 def _explained(error: BaseException, folder: RunFolder, record: dict[str, Any]) -> BaseException:
     if isinstance(error, KeyboardInterrupt):
         return _stopped(Interrupted("stopped at once."), folder, record)
     if isinstance(error, (OSError, SafetensorError)):
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-        reason = "there is no space left" if full or "No space left" in str(error) else str(error)
+        full = full or any(os.strerror(code) in str(error) for code in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT))
+        reason = "there is no space left" if full else str(error)
         return _stopped(CheckpointError(f"saving failed: {reason}."), folder, record)
     if isinstance(error, TrainingDiverged):
         hint = "Lower the learning rate or add warm-up."
@@ -271,11 +290,12 @@ def _explained(error: BaseException, folder: RunFolder, record: dict[str, Any]) 
 def _stopped(error: FrostlineError, folder: RunFolder, record: dict[str, Any]) -> FrostlineError:
     checkpoints.discard_partial(folder.checkpoints)
     found = checkpoints.latest(folder.checkpoints)
-    where = (
-        f" The last whole checkpoint is {found}; go on with: frostline train --resume --output {folder.path}"
-        if found
-        else " No checkpoint had been written yet."
-    )
+    if found is None:
+        where = " No checkpoint had been written yet."
+    elif isinstance(error, TrainingDiverged):  # resumed, it would diverge again
+        where = f" The last whole checkpoint is {found}; to use it: frostline export {found} FOLDER"
+    else:
+        where = f" The last whole checkpoint is {found}; go on with: frostline train --resume --output {folder.path}"
     try:
         write_json(folder.run, record | {"status": type(error).__name__.lower(), "message": str(error)})
     except OSError:

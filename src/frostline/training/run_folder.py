@@ -77,10 +77,10 @@ class RunFolder:
 
     def create(self) -> None:
         """Make the folder anew; what a former run left in it goes."""
-        if self.path.exists():
-            shutil.rmtree(self.path)
         try:
-            self.checkpoints.mkdir(parents=True)
+            if self.path.exists():
+                shutil.rmtree(self.path)
+            self.path.mkdir(parents=True)
         except OSError as error:
             raise CheckpointError(f"the run folder {str(self.path)!r} cannot be made: {error}") from error
 

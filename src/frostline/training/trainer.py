@@ -8,10 +8,12 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import Trainer, TrainingArguments
+from transformers import SchedulerType, Trainer, TrainingArguments, get_scheduler
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+from transformers.training_args import OptimizerNames
 
 from frostline.config import TrainConfig
-from frostline.errors import TrainingDiverged
+from frostline.errors import ConfigError, TrainingDiverged, nearest
 
 
 class StepMeasures:
@@ -51,6 +53,30 @@ class MeasuredTrainer(Trainer):
             raise TrainingDiverged(f"the loss is {value} at step {self.state.global_step + 1}.")
         self._measures.add(value, tokens)
         return loss
+
+
+def require_usable(config: TrainConfig, folder: Path) -> None:
+    """Raise ConfigError for an optimizer, schedule or tracker that transformers does not know, or cannot use here."""
+    trackers = INTEGRATION_TO_CALLBACK
+    for key, value, known in (
+        ("optim", config.optim, [name.value for name in OptimizerNames]),
+        ("lr_scheduler_type", config.lr_scheduler_type, [name.value for name in SchedulerType]),
+        *(("report_to", tracker, list(trackers)) for tracker in config.report_to),
+    ):
+        if value not in known:
+            raise ConfigError(f"{key}={value!r} is unknown to transformers{nearest(value, known)}")
+    probe: Any = nn.Linear(1, 1)
+    key, value = "optim", config.optim
+    try:
+        make, options = Trainer.get_optimizer_cls_and_kwargs(training_arguments(config, folder), probe)
+        optimizer = make(probe.parameters(), **options)
+        key, value = "lr_scheduler_type", config.lr_scheduler_type
+        get_scheduler(value, optimizer, num_warmup_steps=0, num_training_steps=1)
+        for tracker in config.report_to:
+            key, value = "report_to", tracker
+            trackers[tracker]()
+    except (ImportError, RuntimeError, TypeError, ValueError) as error:
+        raise ConfigError(f"{key}={value!r} cannot be used here: {error} Install it, or choose another.") from error
 
 
 def training_arguments(config: TrainConfig, folder: Path) -> TrainingArguments:

@@ -77,7 +77,8 @@ class OptimizerState:
     def replace(self, replacements: Iterable[Replacement]) -> None:
         """Put new parameters where the old were; moments the shape of the old are cut to the new.
 
-        State that has the new shape already (restored from a checkpoint made after the replacement) is carried over.
+        State that has the new shape already (restored from a checkpoint made after the replacement) is carried over;
+        state of any other shape (a factored moment) raises PlanError.
         """
         for r in replacements:
             for group in self.optimizer.param_groups:
@@ -86,8 +87,16 @@ class OptimizerState:
                 continue
             state = self.optimizer.state.pop(r.old)
             for key, value in state.items():
-                if isinstance(value, Tensor) and tuple(value.shape) == r.shape:
+                if not isinstance(value, Tensor) or value.dim() == 0:
+                    continue
+                if tuple(value.shape) == r.shape:
                     state[key] = r.take(value).clone()
+                elif value.shape != r.new.shape:
+                    raise PlanError(
+                        f"{type(self.optimizer).__name__} keeps {key!r} in the shape {tuple(value.shape)} for a weight "
+                        f"of shape {r.shape}, which cannot be cut to its learners; use an optimizer with one moment "
+                        "for each weight, such as AdamW or SGD."
+                    )
             self.optimizer.state[r.new] = state
 
     def close(self) -> None:

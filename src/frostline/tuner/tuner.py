@@ -124,7 +124,8 @@ class Tuner:
     def trainable_parameters(self) -> int:
         """How many scalars train at this step, `always` included."""
         active = self.active
-        return sum(u.parameter_count for u in (*self.units, *self.always) if u.name in active or u in self.always)
+        scheduled = sum(unit.parameter_count for unit in self.units if unit.name in active)
+        return scheduled + sum(unit.parameter_count for unit in self.always)
 
     @property
     def active_share(self) -> float:
@@ -238,9 +239,10 @@ class Tuner:
     def _apply(self, active: frozenset[str]) -> None:
         if active == self._active:
             return
-        scheduled = self._method.candidates() - self._always
-        thaw = active if self._active is None else active - self._active
-        freeze = scheduled - active if self._active is None else self._active - active
+        if self._active is None:
+            thaw, freeze = active, self._method.candidates() - self._always - active
+        else:
+            thaw, freeze = active - self._active, self._active - active
         frozen = self._parameters_of(freeze)
         for parameter in frozen:
             parameter.requires_grad_(False)
