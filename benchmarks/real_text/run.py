@@ -1,6 +1,6 @@
 """Runs every cell of config.yaml in a fresh process and keeps its run.json; finished cells are not repeated.
 
-python benchmarks/real_text/run.py --data ../shared/data [--jobs 2 --threads 1]
+python benchmarks/real_text/run.py --data ../shared/data [--tasks trec] [--jobs 2 --threads 1]
 """
 
 from __future__ import annotations
@@ -51,18 +51,20 @@ def quality(record: dict[str, Any]) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Choose the learning rates, then run the cells, seeds outermost."""
+    """Choose the learning rates, then run the cells."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--tasks", nargs="+", help="of config.yaml; all if left out")
     arguments = parser.parse_args()
     config = yaml.safe_load((HERE / "config.yaml").read_text())
+    tasks = {name: task for name, task in config["tasks"].items() if name in (arguments.tasks or config["tasks"])}
     RESULTS.mkdir(exist_ok=True)
     common = {"save_strategy": "no", "eval_strategy": "no"}
     with ThreadPoolExecutor(arguments.jobs) as pool:
         trials = {}
-        for task, source in config["tasks"].items():
+        for task, source in tasks.items():
             for name, method in config["methods"].items():
                 if "as" in method:
                     continue
@@ -77,13 +79,13 @@ def main() -> None:
             chosen = best.get((task, name))
             if chosen is None or quality(trial.result()) > quality(trials[task, name, chosen].result()):
                 best[task, name] = rate
-        for seed in config["seeds"]:
-            for task, source in config["tasks"].items():
+        for task, source in tasks.items():
+            for seed in config["seeds"]:
                 for name, method in config["methods"].items():
                     rate = best[task, method.get("as", name)]
                     keys = {"data": str(arguments.data / source["data"]), "method": method["method"], "seed": seed}
                     keys |= {"settings": method.get("settings", {}), "learning_rate": rate} | common
-                    keys |= {"epochs": config["epochs"]}
+                    keys |= {"epochs": config["epochs"], "max_train": source.get("max_train")}
                     pool.submit(train, f"{task}_{name}_seed{seed}", keys, arguments.threads)
 
 

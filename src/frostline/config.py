@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from frostline.errors import ConfigError, nearest
 
 Strategy = Literal["no", "steps", "epoch"]
+Sampling = Literal["group_by_length", "random", "sequential"]
 
 
 class TrainConfig(BaseModel):
@@ -51,7 +52,7 @@ class TrainConfig(BaseModel):
     max_grad_norm: float = Field(1.0, ge=0, description="gradients are clipped to this norm; 0 leaves them")
     optim: str = Field("adamw_torch_fused", description="as in transformers: adamw_torch, sgd, adafactor, ...")
     bf16: bool = Field(False, description="bfloat16 autocast")
-    group_by_length: bool = Field(True, description="batches of texts of like length: less padding")
+    sampling: Sampling = Field("group_by_length", description="random, sequential, or group_by_length: less padding")
     seed: int = Field(0, ge=0, lt=2**32, description="of everything random: head, order, dropout, method")
 
     eval_strategy: Strategy = Field("epoch", description="when to evaluate: no, steps, epoch")
@@ -110,26 +111,36 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise ConfigError(f"there is no config file {str(path)!r}.") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} cannot be read as YAML: {error}") from error
+        raise ConfigError(f"{path} cannot be read as YAML: {_problem(error)}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path} must hold `key: value` lines; it holds {type(values).__name__}.")
     return {str(key): value for key, value in values.items()}
 
 
+def _problem(error: Exception) -> str:
+    """Return in one line what is wrong, and where in the text."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}: {error.problem}"
+    return str(error)
+
+
 def parse_values(overrides: Mapping[str, str]) -> dict[str, Any]:
     """Return the values that YAML reads from the command line's text; ConfigError names a text it cannot read.
 
-    Where the key wants text, what YAML takes for a number, a date or a syntax error is that text (a folder `2024`).
+    Where the key wants text it stays as it is (a folder `2024`, a delimiter `|`), unless it is empty, null or quoted.
     """
     values: dict[str, Any] = {}
     for key, text in overrides.items():
         field = TrainConfig.model_fields.get(key)
         wants_text = field is not None and field.annotation in (str, str | None, Path)
+        if wants_text and not text.startswith(("'", '"')):
+            values[key] = None if text in ("", "~", "null") else text
+            continue
         try:
             value = yaml.safe_load(text)
         except yaml.YAMLError as error:
             if not wants_text:
-                raise ConfigError(f"{key}={text!r} cannot be read: {error}") from error
+                raise ConfigError(f"{key}={text!r} cannot be read: {_problem(error)}") from error
             value = text
         values[key] = text if wants_text and value is not None and not isinstance(value, str) else value
     return values
@@ -144,15 +155,23 @@ def merge(values: Mapping[str, Any], overrides: Mapping[str, Any], setting_names
         setting_names: the names of all settings of the chosen method.
 
     Raises:
-        ConfigError: a key that is neither the config's nor a setting of the method.
+        ConfigError: a key that is neither the config's nor a setting of the method, or settings that are no mapping.
     """
-    merged = dict(values)
-    settings = dict(merged.get("settings") or {})
+    merged = {key: value for key, value in values.items() if key != "settings"}
+    settings: dict[str, Any] = {}
+    for given in (values.get("settings"), overrides.get("settings")):
+        if not isinstance(given, Mapping | None):
+            raise ConfigError(f"settings={given!r} is refused: write for instance settings: {{rate: 0.9}}")
+        settings.update(given or {})
+    for key in setting_names.intersection(values).difference(TrainConfig.model_fields):
+        raise ConfigError(
+            f"unknown key {key!r}; in a file the method's own go under settings: {{{key}: {values[key]}}}"
+        )
     for key, value in overrides.items():
         name = key.removeprefix("settings.")
-        if key == "settings" and isinstance(value, dict):
-            settings.update(value)
-        elif key in TrainConfig.model_fields:
+        if key == "settings":
+            continue
+        if key in TrainConfig.model_fields:
             merged[key] = value
         elif key.startswith("settings.") or name in setting_names:
             settings[name] = value

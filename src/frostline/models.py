@@ -70,8 +70,20 @@ def load_classifier(name: str, label_names: Sequence[str] | None = None) -> Clas
             f"model {name!r} cannot be loaded for classification: {first_line} "
             f"Give a Hugging Face folder, or {EMBEDDED!r}, which needs no network."
         ) from error
+    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # made up, for want of a file
+        raise ConfigError(f"model {name!r} has no tokenizer; put its tokenizer.json or vocabulary beside config.json.")
     _require_weights(name, model, loading["missing_keys"], head_needed=label_names is None)
     return Classifier(model, tokenizer, _sha256(Path(source), model))
+
+
+def longest_text(model: Any) -> int | None:
+    """Return how many tokens the model has positions for, None if it is not limited."""
+    limit: int | None = getattr(model.config, "max_position_embeddings", None)
+    for name, module in model.named_modules():
+        padding = getattr(module, "padding_idx", None)
+        if name.endswith(".position_embeddings") and limit is not None and padding is not None:
+            return limit - int(padding) - 1  # RoBERTa counts positions from behind the padding's
+    return limit
 
 
 def _require_weights(name: str, model: Any, missing: Iterable[str], *, head_needed: bool) -> None:

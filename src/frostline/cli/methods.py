@@ -15,8 +15,9 @@ def list_methods(as_json: Annotated[bool, typer.Option("--json", help="Print as 
     table: list[dict[str, Any]] = []
     for name in methods.names():
         method = methods.get(name)
+        defaults = method.Settings().model_dump(mode="json")
         settings = {
-            key: {"default": field.get_default(), "meaning": field.description}
+            key: {"default": defaults[key], "meaning": field.description}
             for key, field in method.Settings.model_fields.items()
         }
         table.append({"name": name, "summary": method.summary, "source": method.source, "settings": settings})

@@ -52,7 +52,8 @@ class Far(base.Method):
     def prepare(self, model: nn.Module, anatomy: Anatomy) -> None:
         """Bind to a model and remember its FFN weights; a block without an FFN pair raises UnsupportedModel."""
         super().prepare(model, anatomy)
-        with_pair = {pair.block for pair in anatomy.feed_forwards}
+        frozen_layers = {name.rpartition(".")[0] for name in anatomy.frozen}
+        with_pair = {pair.block for pair in anatomy.feed_forwards if not {pair.lin1, pair.lin2} & frozen_layers}
         for depth, block in enumerate(anatomy.blocks):
             if depth not in with_pair:
                 linears = [u.name for u in anatomy.in_blocks(range(depth, depth + 1)) if len(u.shape) > 1]
@@ -121,6 +122,8 @@ class Far(base.Method):
             if self._learners and self._learners != state["learners"]:
                 raise PlanError("method 'far': this model is already reconfigured, with other learners.")
             return () if self._learners else self._split(model, state["learners"])
+        if self._learners:
+            raise PlanError("method 'far': this model is already reconfigured, and the state is of before.")
         own = self._fingerprint()
         for name, total in state["start"].items():
             if own.get(name) != total:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 
 from pydantic import Field
+from torch import nn
 
-from frostline.anatomy import Unit
+from frostline.anatomy import Anatomy, Unit
 from frostline.errors import ConfigError
 from frostline.methods import base
 
@@ -24,6 +25,13 @@ class Lisa(base.Method):
         count: int = Field(2, ge=1, description="blocks that train at a time")
         every: int = Field(10, ge=1, description="steps between two draws")
 
+    def prepare(self, model: nn.Module, anatomy: Anatomy) -> None:
+        """Bind the method to a model; more blocks than there are raise ConfigError."""
+        super().prepare(model, anatomy)
+        depth, count = len(anatomy.blocks), self.settings.count
+        if count > depth:
+            raise ConfigError(f"method 'lisa': count={count} is more than the model's {depth} blocks.")
+
     def units(self) -> tuple[Unit, ...]:
         """Return the units of all blocks."""
         return self.anatomy.in_region("blocks")
@@ -40,9 +48,7 @@ class Lisa(base.Method):
         return always + round(scheduled * count / len(self.anatomy.blocks))
 
     def active(self, step: int) -> frozenset[str]:
-        """Return the units of the blocks drawn for this period; more blocks than there are raise ConfigError."""
+        """Return the units of the blocks drawn for this period."""
         depth, count = len(self.anatomy.blocks), self.settings.count
-        if count > depth:
-            raise ConfigError(f"method 'lisa': count={count} is more than the model's {depth} blocks.")
         drawn = random.Random(f"{self.seed}/{step // self.settings.every}").sample(range(depth), count)
         return frozenset(unit.name for unit in self.anatomy.in_blocks(frozenset(drawn)))

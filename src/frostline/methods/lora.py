@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from peft import LoraConfig
 from peft.tuners.lora import LoraModel
 from pydantic import Field, field_validator
@@ -56,7 +57,9 @@ class Lora(base.ConstantMethod):
             target_modules=modules,
         )
         trainable = {name: p.requires_grad for name, p in model.named_parameters()}
-        self._peft: Any = LoraModel(model, config, "frostline")
+        with torch.random.fork_rng(devices=[]):  # the adapters' first values come from the seed; PEFT draws them on CPU
+            torch.default_generator.manual_seed(self.seed)
+            self._peft: Any = LoraModel(model, config, "frostline")
         self._adapters: tuple[Unit, ...] = ()
         adapters = []
         for name, parameter in model.named_parameters():

@@ -34,15 +34,17 @@ class SlimFit(ScheduledMethod):
         """Bind to a model; every unit waits, in random order, for its first visit."""
         super().prepare(model, anatomy)
         names = [unit.name for unit in self.units()]
-        self._waiting = random.Random(self.seed).sample(names, len(names))
+        self._order = random.Random(self.seed).sample(names, len(names))
+        self._waiting = list(self._order)
         self._distances: dict[str, float] = {}
         self._snapshots: dict[str, Tensor] = {}
         self._count = self.active_count
 
     def active(self, step: int) -> frozenset[str]:
-        """Return the waiting units first, then those with the greatest distance."""
+        """Return the waiting units first, then those with the greatest distance; equals go by the random order."""
         waiting = self._waiting[: self._count]
-        ranked = sorted(self._distances, key=self._distances.__getitem__, reverse=True)
+        visited = [name for name in self._order if name in self._distances]
+        ranked = sorted(visited, key=self._distances.__getitem__, reverse=True)
         return frozenset(waiting + ranked[: self._count - len(waiting)])
 
     def before(self, step: int, parameters: Parameters) -> None:
@@ -81,9 +83,10 @@ def relative_change(previous: Tensor, current: Tensor) -> float:
     total, count, moved = 0.0, 0, False
     before, after = previous.reshape(-1), current.reshape(-1)
     sums = []
+    dtype = torch.promote_types(previous.dtype, torch.float32)
     for start in range(0, before.numel(), _CHUNK):
         old, new = before[start : start + _CHUNK], after[start : start + _CHUNK]
-        sums.append(torch.linalg.vector_norm(torch.sub(new, old).div_(old), ord=1, dtype=torch.float32))
+        sums.append(torch.linalg.vector_norm(torch.sub(new, old).div_(old), ord=1, dtype=dtype))
     ratio = float(torch.stack(sums).double().sum()) / before.numel() if sums else 0.0
     if math.isfinite(ratio):
         return ratio

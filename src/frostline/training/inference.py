@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from frostline.errors import ConfigError, DataError
-from frostline.models import Classifier, load_classifier, quiet
+from frostline.models import Classifier, load_classifier, longest_text, quiet
 from frostline.tasks.metrics import get_metric
 from frostline.tasks.text_classification import load, read_examples
 from frostline.training.run_folder import RunFolder
@@ -114,7 +114,7 @@ def _probabilities(
     loaded: Classifier, examples: datasets.Dataset, batch_size: int, max_length: int | None
 ) -> NDArray[np.float32]:
     pair = "text_pair" in examples.column_names
-    limit = max_length or getattr(loaded.model.config, "max_position_embeddings", None)
+    limit = max_length or longest_text(loaded.model)
     model = loaded.model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
     parts = []
     for start in range(0, len(examples), batch_size):

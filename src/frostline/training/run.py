@@ -37,7 +37,7 @@ from frostline.errors import (
     TrainingDiverged,
     UnsupportedModel,
 )
-from frostline.models import Classifier, load_classifier, quiet
+from frostline.models import Classifier, load_classifier, longest_text, quiet
 from frostline.plan import Plan
 from frostline.tasks.metrics import get_metric
 from frostline.tasks.text_classification import TextData, load
@@ -203,7 +203,7 @@ def _checkpoint_to_resume(folder: RunFolder, former: dict[str, Any] | None, conf
 
 
 def _tokenize(data: TextData, loaded: Classifier, max_length: int) -> tuple[datasets.Dataset, datasets.Dataset, int]:
-    limit = getattr(loaded.model.config, "max_position_embeddings", None)
+    limit = longest_text(loaded.model)
     if limit is not None and max_length > limit:
         raise ConfigError(
             f"max_length={max_length} is more than the model's {limit} positions; say max_length={limit} or less."

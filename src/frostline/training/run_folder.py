@@ -57,7 +57,7 @@ class RunFolder:
             values = json.loads(self.run.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{self.run} cannot be read: {error}") from error
-        if not isinstance(values, dict):
+        if not isinstance(values, dict) or not {"status", "config", "plan", "data"} <= values.keys():
             raise CheckpointError(f"{self.run} does not hold the record of a run.")
         return values
 

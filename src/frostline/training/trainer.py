@@ -103,7 +103,7 @@ def training_arguments(config: TrainConfig, folder: Path) -> TrainingArguments:
         bf16=config.bf16,
         use_cpu=not gpu,
         dataloader_pin_memory=gpu,
-        train_sampling_strategy="group_by_length" if config.group_by_length else "random",
+        train_sampling_strategy=config.sampling,
         seed=config.seed,
         eval_strategy=config.eval_strategy,
         eval_steps=config.eval_steps,

@@ -74,11 +74,15 @@ class OptimizerState:
                     if isinstance(value, Tensor) and value.dim() > 0:
                         state[key] = value.to(parameter.device, copy=True)
 
-    def replace(self, replacements: Iterable[Replacement]) -> None:
+    def replace(self, replacements: Iterable[Replacement], *, resumed: bool = False) -> None:
         """Put new parameters where the old were; moments the shape of the old are cut to the new.
 
         State that has the new shape already (restored from a checkpoint made after the replacement) is carried over;
         state of any other shape (a factored moment) raises PlanError.
+
+        Args:
+            replacements: what replaced what.
+            resumed: they follow a checkpoint made after them; where old and new have one shape, state is the new's.
         """
         for r in replacements:
             for group in self.optimizer.param_groups:
@@ -87,7 +91,7 @@ class OptimizerState:
                 continue
             state = self.optimizer.state.pop(r.old)
             for key, value in state.items():
-                if not isinstance(value, Tensor) or value.dim() == 0:
+                if not isinstance(value, Tensor) or value.dim() == 0 or (resumed and value.shape == r.new.shape):
                     continue
                 if tuple(value.shape) == r.shape:
                     state[key] = r.take(value).clone()

@@ -55,7 +55,7 @@ def prepare(
     chosen = cls(validate_settings(cls, settings), seed)
     if model in _prepared:
         raise PlanError("this model is prepared already; call finish() on its tuner first.")
-    if hasattr(model, "_orig_mod"):
+    if any(hasattr(m, "_orig_mod") or m._compiled_call_impl is not None for m in model.modules()):
         raise UnsupportedModel("the model is compiled: units that freeze and thaw would recompile it; pass it plain.")
     return Tuner(model, chosen, discover(model, example), optimizer_state=optimizer_state)
 
@@ -89,6 +89,8 @@ class Tuner:
         trainable = set(self._parameters_of(candidates))
         for parameter in model.parameters():
             parameter.requires_grad_(parameter in trainable)
+            if parameter not in trainable:
+                parameter.grad = None  # one from before would let an optimizer that holds it move the weight
         by_name = {unit.name: unit for unit in (*method.units(), *method.always())}
         self.plan = Plan(
             method=method.name,
@@ -164,6 +166,7 @@ class Tuner:
 
     def after_step(self) -> None:
         """Let the method see the new weights; call it after the optimizer's step."""
+        self._open()
         if not self._in_step:
             raise PlanError("after_step() was called without before_step().")
         self._method.observe(self.step, self._parameters)
@@ -205,7 +208,7 @@ class Tuner:
                 f"the tuner has {self.plan.method!r} with {self.plan.settings} on {self.plan.model} "
                 f"(seed {self.plan.seed})."
             )
-        self._follow(self._method.load_state_dict(state["method"], self._model))
+        self._follow(self._method.load_state_dict(state["method"], self._model), resumed=True)
         self.step = int(state["step"])
         self._active = None
 
@@ -228,13 +231,13 @@ class Tuner:
         order = [p for unit in self._of_unit if unit in names for p in self._of_unit[unit]]
         return [self._parameters[name] for name in order]
 
-    def _follow(self, replacements: tuple[Replacement, ...]) -> None:
+    def _follow(self, replacements: tuple[Replacement, ...], *, resumed: bool = False) -> None:
         if not replacements:
             return
         self._index()
         self._active = None
         if self._state is not None:
-            self._state.replace(replacements)
+            self._state.replace(replacements, resumed=resumed)
 
     def _apply(self, active: frozenset[str]) -> None:
         if active == self._active:
