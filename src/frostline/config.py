@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from frostline.errors import ConfigError, nearest
 
@@ -45,7 +45,7 @@ class TrainConfig(BaseModel):
     batch_size: int = Field(32, ge=1, description="examples in a forward pass")
     eval_batch_size: int = Field(64, ge=1, description="examples in a forward pass of the evaluation")
     gradient_accumulation_steps: int = Field(1, ge=1, description="forward passes for one optimizer step")
-    learning_rate: float = Field(5e-5, gt=0, description="at its highest")
+    learning_rate: float = Field(5e-5, gt=0, lt=1e30, description="at its highest")
     lr_scheduler_type: str = Field("linear", description="as in transformers: linear, cosine, constant, ...")
     warmup_steps: float = Field(0, ge=0, description="steps, or a share of all steps if below 1")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's, on all but biases and norms")
@@ -64,6 +64,13 @@ class TrainConfig(BaseModel):
     load_best_model_at_end: bool = Field(False, description="end with the best checkpoint instead of the last weights")
     logging_steps: int = Field(20, ge=1, description="a line of progress every so many steps")
     report_to: list[str] = Field(default_factory=list, description="trackers known to transformers: tensorboard, ...")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers_are_no_booleans(cls, value: object, info: ValidationInfo) -> object:
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation in (int, int | None, float):
+            raise ValueError("a number is needed, not a yes or no")
+        return value
 
     @field_validator("eval_strategy", "save_strategy", mode="before")
     @classmethod

@@ -17,9 +17,7 @@ def test_the_guides_method_works_as_printed() -> None:
     (code,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
     namespace: dict[str, object] = {"__name__": "guide"}
     exec(compile(code.replace("from __future__ import annotations\n", ""), str(GUIDE), "exec"), namespace)
-    config = BertConfig(
-        num_hidden_layers=2, hidden_size=32, num_attention_heads=2, intermediate_size=64, vocab_size=50
-    )
+    config = BertConfig(num_hidden_layers=2, hidden_size=32, num_attention_heads=2, intermediate_size=64, vocab_size=50)
     model = BertForSequenceClassification(config)
     tuner = frostline.prepare(model, namespace["Unfold"], every=2)
     optimizer = torch.optim.AdamW(model.parameters())

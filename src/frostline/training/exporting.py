@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -17,7 +16,7 @@ from transformers import set_seed
 from frostline.errors import CheckpointError, ConfigError, nearest
 from frostline.models import Classifier, load_classifier, quiet
 from frostline.training.checkpoints import is_whole
-from frostline.training.run_folder import RunFolder
+from frostline.training.run_folder import RunFolder, share
 from frostline.tuner import prepare
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -57,7 +56,7 @@ def export_run(source: Path, output: Path, *, dtype: str | None, delta: bool) ->
             loaded.model.save_pretrained(staging)
             loaded.tokenizer.save_pretrained(staging)
             said = f"{sum(p.numel() for p in loaded.model.parameters()):,} parameters"
-        staging.chmod(0o777 & ~_umask())
+        share(staging)
         staging.rename(output)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -102,9 +101,3 @@ def _write_delta(loaded: Classifier, record: dict[str, Any], folder: Path) -> st
     facts = {"model": record["config"]["model"], "model_sha256": record["model_sha256"], "tensors": len(changed)}
     (folder / "delta.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     return f"{len(changed)} of {len(before)} tensors ({sum(t.numel() for t in changed.values()):,} parameters)"
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

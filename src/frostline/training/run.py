@@ -4,12 +4,8 @@ everything that can be refused has been.
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import shutil
-import statistics
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -19,36 +15,31 @@ import numpy as np
 from rich.console import Console
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from transformers import (
-    DataCollatorWithPadding,
-    EvalPrediction,
-    PrinterCallback,
-    TrainerCallback,
-    set_seed,
-)
+from transformers import DataCollatorWithPadding, EvalPrediction, PrinterCallback, TrainerCallback, set_seed
 
+from frostline import methods
 from frostline.config import FREE_ON_RESUME, TrainConfig
 from frostline.errors import (
     CheckpointError,
     ConfigError,
-    FrostlineError,
     Interrupted,
     PlanError,
     TrainingDiverged,
     UnsupportedModel,
 )
-from frostline.models import Classifier, load_classifier, longest_text, quiet
-from frostline.plan import Plan
+from frostline.methods.base import validate_settings
+from frostline.models import Classifier, load_classifier, quiet
 from frostline.tasks.metrics import get_metric
 from frostline.tasks.text_classification import TextData, load
 from frostline.training import checkpoints
 from frostline.training.card import model_card
-from frostline.training.checkpoints import first_not_finite
 from frostline.training.early_stopping import AlreadyStopped, EarlyStopping
+from frostline.training.encoding import tokenize
+from frostline.training.record import opening_record, require_same, summary
 from frostline.training.recorder import Recorder, StepClock, StopOnInterrupt
 from frostline.training.run_folder import RunFolder, write_json
+from frostline.training.stopping import explained, stopped
 from frostline.training.trainer import MeasuredTrainer, StepMeasures, require_usable, training_arguments
-from frostline.training.versions import hardware, versions
 from frostline.tuner import Tuner, prepare
 
 
@@ -75,8 +66,9 @@ def run(config: TrainConfig, *, resume: bool = False, overwrite: bool = False, c
         console.print(f"{config.output} is finished already; nothing is left to do.")
         return former
     if not resume:
-        folder.require_new(overwrite=overwrite)
+        folder.require_new(overwrite=overwrite, keep=[config.model, config.data, config.validation])
     require_usable(config, folder.checkpoints)
+    validate_settings(methods.get(config.method), config.settings)
 
     data = load(
         config.data,
@@ -95,7 +87,7 @@ def run(config: TrainConfig, *, resume: bool = False, overwrite: bool = False, c
     set_seed(config.seed)
     loaded = load_classifier(config.model, data.label_names)
     set_seed(config.seed)  # loading draws a varying number of random numbers; the run starts from here
-    train, validation, cut = _tokenize(data, loaded, config.max_length)
+    train, validation, cut = tokenize(data, loaded, config.max_length)
     tuner = prepare(
         loaded.model,
         config.method,
@@ -103,9 +95,12 @@ def run(config: TrainConfig, *, resume: bool = False, overwrite: bool = False, c
         seed=config.seed,
         **config.settings,
     )
-    record = _opening_record(config, data, loaded, tuner.plan)
+    record = opening_record(config, data, loaded, tuner.plan)
     if former is not None:
-        _require_same(former, record)
+        require_same(former, record)
+        changed = [name for name, now in record["versions"].items() if former["versions"].get(name) != now]
+        if changed:
+            console.print(f"warning: other versions than at the start of this run: {', '.join(changed)}")
     else:
         folder.create()
     write_json(folder.run, record)
@@ -149,36 +144,31 @@ def run(config: TrainConfig, *, resume: bool = False, overwrite: bool = False, c
             shutil.rmtree(folder.path)
         raise
     except BaseException as error:
-        raise _explained(error, folder, record) from error
+        raise explained(error, folder, record) from error
     finally:
         recorder.close()
     if interrupt.interrupted and trainer.state.global_step < trainer.state.max_steps:
-        raise _stopped(Interrupted(f"stopped after step {trainer.state.global_step}."), folder, record)
+        raise stopped(Interrupted(f"stopped after step {trainer.state.global_step}."), folder, record)
 
     trainable = tuner.trainable_parameters
     tuner.finish()
-    broken = first_not_finite(loaded.model)
+    broken = checkpoints.first_not_finite(loaded.model)
     if broken:
         diverged = TrainingDiverged(f"{broken!r} is no longer finite after step {trainer.state.global_step}.")
-        raise _explained(diverged, folder, record)
-    metrics = {
-        key.removeprefix("eval_"): value
-        for key, value in trainer.evaluate().items()
-        if not key.endswith(("runtime", "per_second", "epoch"))
-    }
+        raise explained(diverged, folder, record)
     record |= {
         "status": "finished",
-        "metrics": metrics,
+        "metrics": _scores(trainer),
         "trainable_parameters": trainable,
         "peak_bytes": recorder.peak_bytes,
         "train_seconds": recorder.seconds,
-        **_summary(folder, tuner.anatomy.parameter_count),
+        **summary(folder, tuner.anatomy.parameter_count),
     }
     try:
         _save_model(folder, loaded, record)
         write_json(folder.run, record)
     except (OSError, SafetensorError) as error:
-        raise _explained(error, folder, record) from error
+        raise explained(error, folder, record) from error
     return record
 
 
@@ -202,61 +192,6 @@ def _checkpoint_to_resume(folder: RunFolder, former: dict[str, Any] | None, conf
     return found
 
 
-def _tokenize(data: TextData, loaded: Classifier, max_length: int) -> tuple[datasets.Dataset, datasets.Dataset, int]:
-    limit = longest_text(loaded.model)
-    if limit is not None and max_length > limit:
-        raise ConfigError(
-            f"max_length={max_length} is more than the model's {limit} positions; say max_length={limit} or less."
-        )
-    pair = "text_pair" in data.train.column_names
-
-    def encode(batch: dict[str, list[Any]]) -> dict[str, Any]:
-        texts = (batch["text"], batch["text_pair"]) if pair else (batch["text"],)
-        encoded = loaded.tokenizer(*texts, truncation=True, max_length=max_length)
-        whole = loaded.tokenizer(*texts, verbose=False)["input_ids"]
-        cut = [len(ids) > max_length for ids in whole]
-        return {**encoded, "labels": batch["label"], "cut": cut}
-
-    encoded = [
-        split.map(encode, batched=True, remove_columns=split.column_names) for split in (data.train, data.validation)
-    ]
-    cut = sum(sum(split["cut"]) for split in encoded)
-    train, validation = (split.remove_columns("cut") for split in encoded)
-    return train, validation, cut
-
-
-def _opening_record(config: TrainConfig, data: TextData, loaded: Classifier, plan: Plan) -> dict[str, Any]:
-    return {
-        "status": "running",
-        "name": config.output.name,
-        "config": json.loads(config.model_dump_json()),
-        "plan": plan.to_json(),
-        "data": {
-            "name": data.name,
-            "sha256": data.sha256,
-            "train": len(data.train),
-            "validation": len(data.validation),
-            "label_names": list(data.label_names),
-        },
-        "model_sha256": loaded.sha256,
-        "seed": config.seed,
-        "metric": config.metric or data.metric,
-        "versions": versions(),
-        "hardware": hardware(),
-        "command": sys.argv,
-    }
-
-
-def _require_same(former: dict[str, Any], record: dict[str, Any]) -> None:
-    for what, key in (("data", "data"), ("base model", "model_sha256")):
-        if former[key] != record[key]:
-            raise CheckpointError(
-                f"the {what} is not what this run was started with (SHA-256 differs); restore it, or start another run."
-            )
-    if not Plan.from_json(former["plan"]).same_schedule(Plan.from_json(record["plan"])):
-        raise CheckpointError("the plan is not the one this run was started with; start another run.")
-
-
 def _announce(console: Console, config: TrainConfig, data: TextData, tuner: Tuner, cut: int) -> None:
     plan = tuner.plan
     console.print(
@@ -273,45 +208,16 @@ def _announce(console: Console, config: TrainConfig, data: TextData, tuner: Tune
         console.print(f"{cut:,} texts are longer than max_length={config.max_length} tokens and were cut.")
 
 
-def _explained(error: BaseException, folder: RunFolder, record: dict[str, Any]) -> BaseException:
-    if isinstance(error, KeyboardInterrupt):
-        return _stopped(Interrupted("stopped at once."), folder, record)
-    if isinstance(error, (OSError, SafetensorError)):
-        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-        full = full or any(os.strerror(code) in str(error) for code in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT))
-        reason = "there is no space left" if full else str(error)
-        return _stopped(CheckpointError(f"saving failed: {reason}."), folder, record)
-    if isinstance(error, TrainingDiverged):
-        hint = "Lower the learning rate or add warm-up."
-        return _stopped(TrainingDiverged(f"{error} {hint}"), folder, record)
-    return error
-
-
-def _stopped(error: FrostlineError, folder: RunFolder, record: dict[str, Any]) -> FrostlineError:
-    checkpoints.discard_partial(folder.checkpoints)
-    found = checkpoints.latest(folder.checkpoints)
-    if found is None:
-        where = " No checkpoint had been written yet."
-    elif isinstance(error, TrainingDiverged):  # resumed, it would diverge again
-        where = f" The last whole checkpoint is {found}; to use it: frostline export {found} FOLDER"
-    else:
-        where = f" The last whole checkpoint is {found}; go on with: frostline train --resume --output {folder.path}"
-    try:
-        write_json(folder.run, record | {"status": type(error).__name__.lower(), "message": str(error)})
-    except OSError:
-        folder.run.with_name("run.json.tmp").unlink(missing_ok=True)  # a full disk: run.json goes on saying `running`
-    return type(error)(f"{error}{where}")
-
-
-def _summary(folder: RunFolder, total_parameters: int) -> dict[str, Any]:
-    rows = folder.read_steps()
-    seconds = [float(row["seconds"]) for row in rows]
+def _scores(trainer: MeasuredTrainer) -> dict[str, float]:
+    """Return the validation scores of the final weights; from the last step's own evaluation, if there was one."""
+    state = trainer.state
+    last = next((entry for entry in reversed(state.log_history) if "eval_loss" in entry), None)
+    same_weights = last is not None and last["step"] == state.global_step and not trainer.args.load_best_model_at_end
+    found = last if same_weights and last is not None else trainer.evaluate()
     return {
-        "steps": len(rows),
-        "active_share": statistics.fmean(int(row["trainable_parameters"]) for row in rows) / total_parameters,
-        "step_seconds": statistics.median(seconds),
-        "tokens_per_second": sum(int(row["tokens"]) for row in rows) / sum(seconds),
-        "train_loss": statistics.fmean(float(row["loss"]) for row in rows[-50:]),
+        key.removeprefix("eval_"): value
+        for key, value in found.items()
+        if key.startswith("eval_") and not key.endswith(("runtime", "per_second"))
     }
 
 
@@ -321,5 +227,4 @@ def _save_model(folder: RunFolder, loaded: Classifier, record: dict[str, Any]) -
         loaded.model.save_pretrained(staging)
         loaded.tokenizer.save_pretrained(staging)
         (staging / "README.md").write_text(model_card(record), encoding="utf-8")
-        for path in staging.iterdir():
-            shutil.move(path, folder.path / path.name)
+        folder.publish(staging)

@@ -6,7 +6,7 @@ import csv
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,15 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
     temporary.replace(path)
 
 
+def share(folder: Path) -> None:
+    """Give a temporary folder and its files the permissions that any new ones get; safetensors makes private files."""
+    mask = os.umask(0)
+    os.umask(mask)
+    folder.chmod(0o777 & ~mask)
+    for path in folder.iterdir():
+        path.chmod(0o666 & ~mask)
+
+
 class RunFolder:
     """Paths and records of one run.
 
@@ -61,8 +70,13 @@ class RunFolder:
             raise CheckpointError(f"{self.run} does not hold the record of a run.")
         return values
 
-    def require_new(self, *, overwrite: bool) -> None:
-        """Raise CheckpointError if the folder is taken and may not be replaced; changes nothing."""
+    def require_new(self, *, overwrite: bool, keep: Iterable[str | None] = ()) -> None:
+        """Raise CheckpointError if the folder is taken and may not be replaced; changes nothing.
+
+        Args:
+            overwrite: whether the user allows a run folder to be replaced.
+            keep: paths (or other names) that the new run reads and that must not go with the old one.
+        """
         if self.path.is_file():
             raise CheckpointError(f"output {str(self.path)!r} is a file; name a folder.")
         if not self.path.exists() or not any(self.path.iterdir()):
@@ -74,6 +88,9 @@ class RunFolder:
             )
         if not self.run.is_file():
             raise CheckpointError(f"{str(self.path)!r} is no run folder (it has no run.json) and is not overwritten.")
+        for name in keep:
+            if name and Path(name).exists() and Path(name).resolve().is_relative_to(self.path.resolve()):
+                raise CheckpointError(f"{name!r}, read by this run, lies in {str(self.path)!r}: name another output.")
 
     def create(self) -> None:
         """Make the folder anew; what a former run left in it goes."""
@@ -83,6 +100,12 @@ class RunFolder:
             self.path.mkdir(parents=True)
         except OSError as error:
             raise CheckpointError(f"the run folder {str(self.path)!r} cannot be made: {error}") from error
+
+    def publish(self, staging: Path) -> None:
+        """Move the finished files in."""
+        share(staging)
+        for path in staging.iterdir():
+            path.replace(self.path / path.name)
 
     def start_steps(self, resumed_at: int) -> list[dict[str, str]]:
         """Begin steps.csv, or cut it back to the step of the checkpoint that the run resumes from; return its rows."""

@@ -1,0 +1,52 @@
+"""What becomes of a run that ends before its time: its folder says why, and the user how to go on."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Any
+
+from safetensors import SafetensorError
+
+from frostline.errors import CheckpointError, FrostlineError, Interrupted, TrainingDiverged
+from frostline.training import checkpoints
+from frostline.training.run_folder import RunFolder, write_json
+
+_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+
+
+def explained(error: BaseException, folder: RunFolder, record: dict[str, Any]) -> BaseException:
+    """Return the error to raise in place of `error`, having noted it in run.json."""
+    if isinstance(error, KeyboardInterrupt):
+        return stopped(Interrupted("stopped at once."), folder, record)
+    if isinstance(error, (OSError, SafetensorError)):
+        full = isinstance(error, OSError) and error.errno in _FULL
+        full = full or any(os.strerror(code) in str(error) for code in _FULL)
+        reason = "there is no space left" if full else str(error)
+        return stopped(CheckpointError(f"saving failed: {reason}."), folder, record)
+    if isinstance(error, TrainingDiverged):
+        hint = "Lower the learning rate or add warm-up."
+        return stopped(TrainingDiverged(f"{error} {hint}"), folder, record)
+    _note(folder, record, "failed", f"{type(error).__name__}: {error}")
+    return error
+
+
+def stopped(error: FrostlineError, folder: RunFolder, record: dict[str, Any]) -> FrostlineError:
+    """Return `error` with the way to go on, having noted it in run.json and removed a half-written checkpoint."""
+    checkpoints.discard_partial(folder.checkpoints)
+    found = checkpoints.latest(folder.checkpoints)
+    if found is None:
+        where = " No checkpoint had been written yet."
+    elif isinstance(error, TrainingDiverged):  # resumed, it would diverge again
+        where = f" The last whole checkpoint is {found}; to use it: frostline export {found} FOLDER"
+    else:
+        where = f" The last whole checkpoint is {found}; go on with: frostline train --resume --output {folder.path}"
+    _note(folder, record, type(error).__name__.lower(), str(error))
+    return type(error)(f"{error}{where}")
+
+
+def _note(folder: RunFolder, record: dict[str, Any], status: str, message: str) -> None:
+    try:
+        write_json(folder.run, record | {"status": status, "message": message})
+    except OSError:
+        folder.run.with_name("run.json.tmp").unlink(missing_ok=True)  # a full disk: run.json goes on saying `running`
