@@ -59,6 +59,7 @@ class Watch(TrainerCallback):
     def __init__(self, model: nn.Module) -> None:
         self.model, self.steps, self.moved = model, 0, set[str]()
         self.before: dict[str, torch.Tensor] = {}
+        self.sets: set[frozenset[str]] = set()
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         self.before = {n: p.detach().clone() for n, p in self.model.named_parameters()}
@@ -71,7 +72,9 @@ class Watch(TrainerCallback):
         parameters = dict(self.model.named_parameters())
         assert list(parameters) == list(self.before)
         changed = {n for n, p in parameters.items() if not same_bits(self.before[n], p.detach())}
-        assert changed <= {n for n, p in parameters.items() if p.requires_grad}
+        trainable = frozenset(n for n, p in parameters.items() if p.requires_grad)
+        assert changed <= trainable
+        self.sets.add(trainable)
         self.moved |= changed
 
 
@@ -87,6 +90,7 @@ def test_every_method_trains(name: str, settings: dict[str, Any], bf16: bool, tm
     run.train()
     assert tuner.step == watch.steps == 6
     assert watch.moved
+    assert (len(watch.sets) > 1) == (name in ("slimfit", "random", "lisa"))
     if name == "far":  # the Trainer said how long the run is
         assert tuner.trainable_parameters == tuner.plan.trainable_parameters
     assert tuner.finish() is model

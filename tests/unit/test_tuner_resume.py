@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from frostline import Tuner, prepare
 from tiny_models import assert_same_weights, make_optimizer, tiny_bert, train, weights
 
-STEPS = 9
+STEPS = 8
 CASES: list[tuple[str, dict[str, Any]]] = [
     ("full", {}),
     ("slimfit", {"rate": 0.75}),
@@ -44,8 +45,7 @@ def check(
     name: str,
     settings: dict[str, Any],
     cut: int,
-    order: str,
-    *,
+    *orders: str,
     kind: str = "adamw",
     policy: str = "keep",
     config: dict[str, Any] | None = None,
@@ -61,29 +61,29 @@ def check(
     train(model, tuner, optimizer, STEPS - cut, start=cut)
     expected, state = weights(model), tuner.state_dict()
 
-    model, tuner, optimizer = make(name, settings, kind, **how)
-    if order != "attach late":
-        tuner.attach(optimizer)
-    for part in ("model", "optimizer", "tuner") if order == "tuner last" else ("tuner", "optimizer", "model"):
-        if part == "tuner":
-            tuner.load_state_dict(schedule)
-            if order == "attach late":  # an optimizer made for the structure as it is now
-                optimizer = make_optimizer(model.parameters(), kind)
-                tuner.attach(optimizer)
-        else:
-            {"model": model, "optimizer": optimizer}[part].load_state_dict(saved[part])
-    assert tuner.step == cut
-    torch.set_rng_state(generator)
-    train(model, tuner, optimizer, STEPS - cut, start=cut)
-    assert_same_weights(weights(model), expected)
-    assert tuner.state_dict() == state
+    for order in orders:
+        model, tuner, optimizer = make(name, settings, kind, **how)
+        if order != "attach late":
+            tuner.attach(optimizer)
+        for part in ("model", "optimizer", "tuner") if order == "tuner last" else ("tuner", "optimizer", "model"):
+            if part == "tuner":
+                tuner.load_state_dict(schedule)
+                if order == "attach late":  # an optimizer made for the structure as it is now
+                    optimizer = make_optimizer(model.parameters(), kind)
+                    tuner.attach(optimizer)
+            else:
+                {"model": model, "optimizer": optimizer}[part].load_state_dict(saved[part])
+        assert tuner.step == cut
+        torch.set_rng_state(generator)
+        train(model, tuner, optimizer, STEPS - cut, start=cut)
+        assert_same_weights(weights(model), expected)
+        assert tuner.state_dict() == state
 
 
-@pytest.mark.parametrize("order", ["tuner first", "tuner last"])
 @pytest.mark.parametrize("cut", [1, 6])
 @pytest.mark.parametrize(("name", "settings"), CASES, ids=IDS)
-def test_continuing_equals_never_having_stopped(name: str, settings: dict[str, Any], cut: int, order: str) -> None:
-    check(name, settings, cut, order)
+def test_continuing_equals_never_having_stopped(name: str, settings: dict[str, Any], cut: int) -> None:
+    check(name, settings, cut, "tuner first", "tuner last")
 
 
 @pytest.mark.parametrize(("name", "settings"), [CASES[1], CASES[4], CASES[5]], ids=[IDS[1], IDS[4], IDS[5]])
@@ -98,11 +98,28 @@ def test_columns_of_a_square_layer_resume_in_their_own_order(order: str) -> None
     check("far", settings, 5, order, config={"intermediate_size": 32})
 
 
+@pytest.mark.parametrize("kind", ["adamw", "sgd"])
 @pytest.mark.parametrize("policy", ["release", "offload"])
-@pytest.mark.parametrize("order", ["tuner first", "tuner last"])
-def test_whatever_becomes_of_the_state_of_frozen_units(policy: str, order: str) -> None:
-    for kind in ("adamw", "sgd"):
-        check("slimfit", {"rate": 0.75}, 4, order, kind=kind, policy=policy)
+def test_whatever_becomes_of_the_state_of_frozen_units(policy: str, kind: str) -> None:
+    check("slimfit", {"rate": 0.75}, 4, "tuner first", "tuner last", kind=kind, policy=policy)
+
+
+@pytest.mark.parametrize("policy", ["keep", "release", "offload"])
+def test_going_back_within_a_run_goes_on_from_there(policy: str) -> None:
+    model, tuner, optimizer = make("slimfit", {"rate": 0.75}, "adamw", optimizer_state=policy)
+    tuner.attach(optimizer)
+    train(model, tuner, optimizer, 4)
+    saved = through_a_file({"model": model.state_dict(), "optimizer": optimizer.state_dict()})
+    schedule, generator = tuner.state_dict(), torch.get_rng_state()
+    results = []
+    for _ in range(2):
+        train(model, tuner, optimizer, 8, start=4)
+        results.append(weights(model))
+        model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(copy.deepcopy(saved["optimizer"]))
+        tuner.load_state_dict(schedule)
+        torch.set_rng_state(generator)
+    assert_same_weights(*results)
 
 
 def test_a_state_taken_at_the_boundary_is_before_the_decision() -> None:

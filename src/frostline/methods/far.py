@@ -151,7 +151,7 @@ class Far(base.Method):
 
     def _learner_count(self, nodes: int) -> int:
         retention: float = self.settings.retention
-        return math.ceil(retention * nodes - 1e-9)  # 0.1 * 30 is 3.0000000000000004, and a share is meant in decimals
+        return math.ceil(retention * nodes - 1e-9)  # 0.07 * 100 is 7.000000000000001, and a share is meant in decimals
 
     def _choose(self, model: nn.Module) -> dict[str, list[int]]:
         chosen: dict[str, list[int]] = {}
