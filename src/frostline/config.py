@@ -45,7 +45,7 @@ class TrainConfig(BaseModel):
     batch_size: int = Field(32, ge=1, description="examples in a forward pass")
     eval_batch_size: int = Field(64, ge=1, description="examples in a forward pass of the evaluation")
     gradient_accumulation_steps: int = Field(1, ge=1, description="forward passes for one optimizer step")
-    learning_rate: float = Field(5e-5, gt=0, lt=1e30, description="at its highest")
+    learning_rate: float = Field(5e-5, gt=0, le=1e30, description="at its highest")
     lr_scheduler_type: str = Field("linear", description="as in transformers: linear, cosine, constant, ...")
     warmup_steps: float = Field(0, ge=0, description="steps, or a share of all steps if below 1")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's, on all but biases and norms")

@@ -20,8 +20,6 @@ from frostline.methods.random import Random
 from frostline.methods.slimfit import SlimFit, relative_change
 from tiny_models import BLOCKS, batch, make_optimizer, tiny_bert, train, weights
 
-MOVES = st.integers(0, 9)
-
 
 def anatomy_of(units: int) -> Anatomy:
     """Return an anatomy of so many scheduled matrices and one bias."""
@@ -55,10 +53,11 @@ RATES = st.integers(0, 99).map(lambda percent: percent / 100)
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.sampled_from([1, 2, 3, 7, 37, 100, 101, 102]), RATES, st.integers(0, 3), st.data())
-@example(102, 0.9, 0, None)
-@example(100, 0.29, 0, None)  # 0.29 * 100 is 28.999999999999996
-def test_slimfit_follows_the_rule(units: int, rate: float, seed: int, data: Any) -> None:
+@given(st.sampled_from([1, 2, 3, 7, 37, 100, 101, 102]), RATES, st.integers(0, 3))
+@example(102, 0.9, 0)
+@example(100, 0.24, 3)
+@example(100, 0.29, 0)  # 0.29 * 100 is 28.999999999999996
+def test_slimfit_follows_the_rule(units: int, rate: float, seed: int) -> None:
     """Against the rule written out: unvisited units first, then the greatest distance; k at every step."""
     method = scheduled(SlimFit, units, rate, seed)
     k = expected_count(units, rate)
@@ -75,13 +74,10 @@ def test_slimfit_follows_the_rule(units: int, rate: float, seed: int, data: Any)
         else:
             ranked = sorted(distances, key=lambda name: -distances[name])
             assert active == unvisited | set(ranked[: k - len(unvisited)])
-        if step < first:
-            distances |= {name: moves[name] for name in active}
-        if step == first - 1:
-            assert set(distances) == set(values)  # every unit was visited by now
         for name in active:
-            moves[name] = moves[name] / 3  # what trains calms down, and others get their turn
-            distances[name] = moves[name] * 3
+            distances[name] = moves[name]
+            moves[name] /= math.e  # what trains calms down, others get their turn, and no two are ever equal
+        assert step < first - 1 or set(distances) == set(values)  # every unit was visited by now
         assert method.state_dict()["distances"] == pytest.approx(distances, rel=1e-6)
 
 

@@ -440,7 +440,7 @@ def test_embedded_task_comes_from_the_generator() -> None:
     assert (len(data.train), len(data.validation)) == (8000, 1000)
     assert not set(data.train["text"]) & set(data.validation["text"])
     # Minimal pairs: as many sentences of either class.
-    assert Counter(data.train["label"]) == {0: 2000, 1: 2000}
+    assert Counter(data.train["label"]) == {0: 4000, 1: 4000}
 
 
 # The Hub

@@ -72,7 +72,7 @@ def check(
                     optimizer = make_optimizer(model.parameters(), kind)
                     tuner.attach(optimizer)
             else:
-                {"model": model, "optimizer": optimizer}[part].load_state_dict(saved[part])
+                {"model": model, "optimizer": optimizer}[part].load_state_dict(copy.deepcopy(saved[part]))
         assert tuner.step == cut
         torch.set_rng_state(generator)
         train(model, tuner, optimizer, STEPS - cut, start=cut)
