@@ -1,6 +1,6 @@
 """Seconds a step and peak memory of every method beside full fine-tuning, MiniLM, AdamW.
 
-    python benchmarks/step_cost/run.py [--rounds 25]
+    python benchmarks/step_cost/run.py
 
 Time: all methods in one process, one step each in turn, so that drift hits all alike; the ratio is the median of the
 paired ratios. Peak: each method in a fresh process, highest resident size over some steps (VmHWM).
@@ -31,14 +31,10 @@ METHODS: dict[str, dict[str, Any]] = {
     "far40_hidden": {"method": "far", "retention": 0.4, "nodes": "hidden", "total_steps": 100},
     "far40_output": {"method": "far", "retention": 0.4, "nodes": "output", "total_steps": 100},
     "slimfit90": {"method": "slimfit", "rate": 0.9},
-    "random90": {"method": "random", "rate": 0.9},
-    "lisa2": {"method": "lisa", "count": 2},
     "layers2": {"method": "layers", "count": 2},
     "lora8": {"method": "lora", "rank": 8},
-    "bitfit": {"method": "bitfit"},
-    "head": {"method": "head"},
 }
-SHAPES = {"32 x 16": (32, 16), "32 x 128": (32, 128)}
+SHAPES = {"32 x 16": (32, 16, 25), "32 x 128": (32, 128, 8)}  # batch, tokens, rounds
 WARM_UP = 12
 
 
@@ -85,7 +81,6 @@ def times(batch: int, length: int, rounds: int) -> dict[str, dict[str, float]]:
 def main() -> None:
     """Measure and write the result; with --peak-of, measure one method's peak and print it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--peak-of", nargs=3, metavar=("METHOD", "BATCH", "LENGTH"))
     arguments = parser.parse_args()
     quiet()
@@ -98,14 +93,14 @@ def main() -> None:
         print(meter.peak_bytes())
         return
     results: dict[str, Any] = {}
-    for shape, (batch, length) in SHAPES.items():
-        results[shape] = times(batch, length, arguments.rounds)
+    for shape, (batch, length, rounds) in SHAPES.items():
+        results[shape] = times(batch, length, rounds)
         for name, figures in results[shape].items():
             command = [sys.executable, __file__, "--peak-of", name, str(batch), str(length)]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             figures["peak_bytes"] = int(done.stdout.split()[-1])
             print(shape, name, {k: round(v, 3) for k, v in figures.items()}, flush=True)
-    record = {"rounds": arguments.rounds, "results": results, "versions": versions(), "hardware": hardware()}
+    record = {"shapes": SHAPES, "results": results, "versions": versions(), "hardware": hardware()}
     path = Path(__file__).parent / "results" / "step_cost.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(record, indent=1) + "\n")
