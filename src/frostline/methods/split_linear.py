@@ -13,6 +13,7 @@ shapes and order, so that every checkpoint is a plain model's.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,7 +25,7 @@ from torch.autograd.function import once_differentiable
 from frostline.methods.base import Replacement
 
 
-class _Split(nn.Module):
+class _Split(nn.Module, ABC):
     """What both splits share: the storage, the way back, and the plain face to the outside.
 
     `nodes` is the whole weight with a node in each row, learners first; `weight`, the parameter, is its upper part.
@@ -59,8 +60,9 @@ class _Split(nn.Module):
         _empty(old)
         return replacement
 
+    @abstractmethod
     def _learners_of(self, weight: Tensor) -> Tensor:
-        raise NotImplementedError  # each split says how its learners lie in a plain weight
+        """Return the learners' part of a tensor that lies like a plain weight."""
 
     def _together(self) -> Tensor:
         """Return `nodes`, with the parameter its upper part again if a move or a cast has parted them."""
@@ -71,13 +73,13 @@ class _Split(nn.Module):
                 self.weight.data = self.nodes[: self.learner_count]
         return self.nodes
 
+    @abstractmethod
     def plain_tensors(self) -> dict[str, Tensor]:
         """Return weight and bias as the plain layer has them: original order and shapes, new tensors."""
-        raise NotImplementedError
 
+    @abstractmethod
     def adopt(self, tensors: dict[str, Tensor]) -> None:
         """Take up a plain layer's weight and bias."""
-        raise NotImplementedError
 
     def restore(self) -> nn.Linear:
         """Return the plain layer, its own parameters holding the merged values."""

@@ -35,6 +35,6 @@ class EarlyStopping(EarlyStoppingCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Check that there is something to stop by, and something left to stop."""
-        super().on_train_begin(args, state, control, **kwargs)  # type: ignore[no-untyped-call]
+        super().on_train_begin(args, state, control, **kwargs)  # type: ignore[no-untyped-call]  # transformers leaves it untyped
         if self.early_stopping_patience_counter >= self.early_stopping_patience:
             raise AlreadyStopped
