@@ -26,6 +26,7 @@ class TrainConfig(BaseModel):
 
     method: str = Field("full", description="what trains: see `frostline methods`")
     settings: dict[str, Any] = Field(default_factory=dict, description="the method's own, for instance {rate: 0.9}")
+    plugins: list[str] = Field(default_factory=list, description="Python files or modules with methods of your own")
     optimizer_state: Literal["keep", "release", "offload"] = Field("keep", description="of units while they are frozen")
 
     text: str | None = Field(None, description="column of the text, where it is not obvious")

@@ -8,9 +8,15 @@ from typing import Annotated, Any
 import typer
 
 
-def list_methods(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
+def list_methods(
+    plugin: Annotated[list[str] | None, typer.Option(help="A file or module with more methods.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
     """List the methods with their settings and sources."""
     from frostline import methods
+    from frostline.methods import plugins
+
+    plugins.load(plugin or ())
 
     table: list[dict[str, Any]] = []
     for name in methods.names():

@@ -34,6 +34,7 @@ def train(
     if resume and path is None:
         values = _former_config(overrides)
     given = parse_values(overrides)
+    _load_plugins(given.get("plugins", values.get("plugins")))
     method = str(given.get("method", values.get("method", "full")))
     config = make_config(merge(values, given, _setting_names(method)))
 
@@ -81,6 +82,14 @@ def parse(arguments: list[str]) -> tuple[Path | None, dict[str, str]]:
         else:
             raise ConfigError(f"{word!r} is neither key=value nor the only config file ({str(path)!r} came first).")
     return path, overrides
+
+
+def _load_plugins(plugins: Any) -> None:
+    from frostline.methods.plugins import load
+
+    if not isinstance(plugins, list | None) or not all(isinstance(name, str) for name in plugins or ()):
+        raise ConfigError(f"plugins={plugins!r} is refused: write a list, for instance plugins=[my_method.py]")
+    load(plugins or ())
 
 
 def _setting_names(method: str) -> frozenset[str]:

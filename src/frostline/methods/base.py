@@ -7,6 +7,7 @@
     reconfigure(model, step)         before a step; changes the structure when it is time (FAR)
     before(step, parameters)         before a step, its active units thawed
     observe(step, parameters)        after the optimizer's step
+    optimizer(groups, learning_rate) an optimizer of the method's own (GaLore, LOMO); mostly none
     restore(model)                   the plain model again
     state_dict(), load_state_dict()  JSON values only
 
@@ -22,6 +23,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from frostline.anatomy import Anatomy, Unit
 from frostline.errors import ConfigError, nearest
@@ -106,6 +108,15 @@ class Method(ABC):
 
     def observe(self, step: int, parameters: Parameters) -> None:
         """See the weights after the optimizer's step."""
+
+    def optimizer(self, groups: list[dict[str, Any]], learning_rate: float) -> Optimizer | None:
+        """Return the method's own optimizer, or None: the caller's choice does.
+
+        Args:
+            groups: parameter groups as torch.optim takes them, each with its `weight_decay`.
+            learning_rate: at its highest; a scheduler sets `param_groups[...]["lr"]` from there.
+        """
+        return None
 
     def restore(self, model: nn.Module) -> None:
         """Undo every change of structure; the weights keep what they learnt."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from frostline.errors import (
     TrainingDiverged,
     UnsupportedModel,
 )
+from frostline.methods import plugins
 from frostline.methods.base import validate_settings
 from frostline.models import Classifier, load_classifier, quiet
 from frostline.tasks.metrics import get_metric
@@ -43,7 +45,14 @@ from frostline.training.trainer import MeasuredTrainer, StepMeasures, require_us
 from frostline.tuner import Tuner, prepare
 
 
-def run(config: TrainConfig, *, resume: bool = False, overwrite: bool = False, console: Console) -> dict[str, Any]:
+def run(
+    config: TrainConfig,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    console: Console,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> dict[str, Any]:
     """Train as `config` says and leave a run folder; return the content of its run.json.
 
     Args:
@@ -51,6 +60,7 @@ def run(config: TrainConfig, *, resume: bool = False, overwrite: bool = False, c
         resume: go on from the newest whole checkpoint in the run folder.
         overwrite: replace a run folder that exists.
         console: where progress is printed.
+        callbacks: called before our own, for instance to measure.
 
     Raises:
         FrostlineError: see `errors`; `Interrupted` after Ctrl-C, with a checkpoint written.
@@ -68,6 +78,7 @@ def run(config: TrainConfig, *, resume: bool = False, overwrite: bool = False, c
     if not resume:
         folder.require_new(overwrite=overwrite, keep=[config.model, config.data, config.validation])
     require_usable(config, folder.checkpoints)
+    plugins.load(config.plugins)
     validate_settings(methods.get(config.method), config.settings)
 
     data = load(
@@ -117,9 +128,9 @@ def run(config: TrainConfig, *, resume: bool = False, overwrite: bool = False, c
     recorder = Recorder(folder, tuner, clock, measures, console)
     keeper = checkpoints.CheckpointCallback(config.save_total_limit, checkpoint)
     interrupt = StopOnInterrupt(console.print)
-    callbacks: list[TrainerCallback] = [clock, keeper, tuner.callback(), recorder, interrupt]
+    ours: list[TrainerCallback] = [clock, keeper, tuner.callback(), recorder, interrupt]
     if config.early_stopping_patience is not None:
-        callbacks.append(EarlyStopping(config.early_stopping_patience, checkpoint))
+        ours.append(EarlyStopping(config.early_stopping_patience, checkpoint))
     trainer = MeasuredTrainer(
         model=loaded.model,
         args=arguments,
@@ -128,8 +139,9 @@ def run(config: TrainConfig, *, resume: bool = False, overwrite: bool = False, c
         data_collator=DataCollatorWithPadding(loaded.tokenizer),
         processing_class=loaded.tokenizer,
         compute_metrics=score,
-        callbacks=callbacks,
+        callbacks=[*callbacks, *ours],
         measures=measures,
+        own_optimizer=tuner.own_optimizer,
     )
     trainer.remove_callback(PrinterCallback)
     checkpoints.discard_partial(folder.checkpoints)

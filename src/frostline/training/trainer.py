@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 from transformers import SchedulerType, Trainer, TrainingArguments, get_scheduler
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 from transformers.training_args import OptimizerNames
@@ -35,12 +37,25 @@ class StepMeasures:
         return sums
 
 
-class MeasuredTrainer(Trainer):
-    """Trainer whose `training_step` (made to be overridden) notes loss and tokens and stops at a loss that is none."""
+OwnOptimizer = Callable[[list[dict[str, Any]], float], Optimizer | None]
 
-    def __init__(self, *args: Any, measures: StepMeasures, **kwargs: Any) -> None:
+
+class MeasuredTrainer(Trainer):
+    """Trainer whose methods made to be overridden are: `training_step` notes loss and tokens and stops at a loss that
+    is none, `create_optimizer` takes the optimizer that the method brings, if it brings one.
+    """
+
+    def __init__(self, *args: Any, measures: StepMeasures, own_optimizer: OwnOptimizer, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._measures = measures
+        self._own_optimizer = own_optimizer
+
+    def create_optimizer(self, model: nn.Module | None = None) -> Optimizer:
+        """Return the method's own optimizer over the groups that transformers makes; else the one of the arguments."""
+        stock = super().create_optimizer(model)
+        groups = [{"params": group["params"], "weight_decay": group["weight_decay"]} for group in stock.param_groups]
+        self.optimizer = self._own_optimizer(groups, self.args.learning_rate) or stock
+        return self.optimizer
 
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None = None

@@ -138,6 +138,10 @@ class Tuner:
         """Return every parameter that may ever train, for an optimizer."""
         return self._parameters_of(self._method.candidates())
 
+    def own_optimizer(self, groups: list[dict[str, Any]], learning_rate: float) -> Optimizer | None:
+        """Return the optimizer that the method brings, over these parameter groups; None if any optimizer does."""
+        return self._method.optimizer(groups, learning_rate)
+
     def set_total_steps(self, total_steps: int) -> None:
         """Say how many optimizer steps the run has; methods that prime need it."""
         self._method.set_total_steps(total_steps)
