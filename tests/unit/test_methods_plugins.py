@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from tests.tiny_models import tiny_bert
 
 import frostline
 from frostline import methods
 from frostline.errors import ConfigError
 from frostline.methods import plugins
+from tiny_models import tiny_bert
 
 SOURCE = '''
 import torch
