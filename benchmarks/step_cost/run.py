@@ -87,10 +87,10 @@ def main() -> None:
     if arguments.peak_of:
         name, batch, length = arguments.peak_of
         stepper = Stepper(METHODS[name], int(batch), int(length))
-        meter.reset_peak()
+        meter.reset_peaks()
         for _ in range(WARM_UP):
             stepper.step()
-        print(meter.peak_bytes())
+        print(meter.peaks().deciding)
         return
     results: dict[str, Any] = {}
     for shape, (batch, length, rounds) in SHAPES.items():

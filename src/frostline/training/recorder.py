@@ -6,6 +6,7 @@ import csv
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -39,15 +40,15 @@ class Recorder(TrainerCallback, ExportableState):
     """Writes a row a step, keeps the peak of memory, prints progress; the last of the callbacks.
 
     Attributes:
-        peak_bytes: highest peak of memory during training steps, evaluations left out.
+        peaks: of memory during training steps, evaluations left out.
 
-    The peak and the time travel in the checkpoint's trainer_state.json.
+    The peaks and the time travel in the checkpoint's trainer_state.json.
     """
 
     def __init__(
         self, folder: RunFolder, tuner: Tuner, clock: StepClock, measures: StepMeasures, console: Console
     ) -> None:
-        self.peak_bytes = 0
+        self.peaks = meter.Peaks()
         self._folder, self._tuner, self._clock, self._measures = folder, tuner, clock, measures
         self._console = console
         self._stream: TextIO | None = None
@@ -64,7 +65,7 @@ class Recorder(TrainerCallback, ExportableState):
 
     def state(self) -> dict[str, Any]:
         """Return what a resumed run goes on counting from, in the form that a Trainer saves."""
-        return {"args": {}, "attributes": {"peak_bytes": self.peak_bytes, "seconds": self.seconds}}
+        return {"args": {}, "attributes": {"peaks": asdict(self.peaks), "seconds": self.seconds}}
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -72,8 +73,8 @@ class Recorder(TrainerCallback, ExportableState):
         """Open steps.csv, cut back to where the run resumes, and go on counting from there."""
         callbacks: Any = state.stateful_callbacks  # a list when made, a dict by class name ever after
         if state.global_step > 0:
-            saved = callbacks[type(self).__name__]
-            self.peak_bytes, self._seconds_before = saved["attributes"]["peak_bytes"], saved["attributes"]["seconds"]
+            saved = callbacks[type(self).__name__]["attributes"]
+            self.peaks, self._seconds_before = meter.Peaks(**saved["peaks"]), saved["seconds"]
         self._began = time.perf_counter()
         for row in self._folder.start_steps(state.global_step):
             self._last_active = frozenset(row["active"].split()) if row["active"] else self._last_active
@@ -90,7 +91,7 @@ class Recorder(TrainerCallback, ExportableState):
             )
             self._task = self._progress.add_task("training", total=state.max_steps, completed=state.global_step)
             self._progress.start()
-        meter.reset_peak()
+        meter.reset_peaks()
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -114,7 +115,7 @@ class Recorder(TrainerCallback, ExportableState):
         assert self._stream is not None
         self._writer.writerow({**self._row, "loss": loss, "tokens": tokens, "seconds": f"{seconds:.6f}"})
         self._stream.flush()
-        self.peak_bytes = max(self.peak_bytes, meter.peak_bytes())
+        self.peaks |= meter.peaks()
         if self._progress is not None:
             self._progress.update(self._task, completed=state.global_step)
         self._since_log.append((loss, tokens, seconds))
@@ -130,7 +131,7 @@ class Recorder(TrainerCallback, ExportableState):
             if isinstance(value, float) and not key.endswith(("runtime", "per_second")) and key != "epoch"
         ]
         self._console.print(f"evaluation after step {state.global_step}: {'  '.join(scores)}", highlight=False)
-        meter.reset_peak()
+        meter.reset_peaks()
 
     def close(self) -> None:
         """Close steps.csv and the progress bar."""

@@ -172,7 +172,12 @@ def run(
         "status": "finished",
         "metrics": _scores(trainer),
         "trainable_parameters": trainable,
-        "peak_bytes": recorder.peak_bytes,
+        "peak_bytes": recorder.peaks.deciding,
+        "memory": {
+            "process_peak": recorder.peaks.process,
+            "cuda_allocated": recorder.peaks.cuda_allocated,
+            "cuda_reserved": recorder.peaks.cuda_reserved,
+        },
         "train_seconds": recorder.seconds,
         **summary(folder, tuner.anatomy.parameter_count),
     }
