@@ -65,6 +65,8 @@ class Method(ABC):
     summary: ClassVar[str]
     source: ClassVar[str]
     Settings: ClassVar[type[Settings]] = Settings
+    # Whether its optimizer moves each weight during backward: then nothing can clip the gradients or add them up.
+    updates_in_backward: ClassVar[bool] = False
 
     anatomy: Anatomy
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from peft import LoraConfig
@@ -24,6 +25,8 @@ class Lora(base.ConstantMethod):
     summary = "low-rank adapters on the `targets` of every block, and the head"
     source = "LoRA, arXiv 2106.09685, through PEFT"
 
+    marker: ClassVar[str] = ".lora_"  # in the names of all adapters' parameters, and of no others
+
     class Settings(base.Settings):
         """`rank` and `alpha` as in the paper; `targets` are kinds of unit, found by structure and not by name."""
 
@@ -42,34 +45,41 @@ class Lora(base.ConstantMethod):
 
     def prepare(self, model: nn.Module, anatomy: Anatomy) -> None:
         """Put the adapters into the model, in place; UnsupportedModel where it has no unit of a target's kind."""
-        modules = []
+        modules: dict[str, list[str]] = {}
         for target in self.settings.targets:
             found = [unit.name.removesuffix(".weight") for unit in anatomy.in_region("blocks") if unit.kind == target]
             if not found:
                 raise UnsupportedModel(
-                    f"method 'lora': no weight of kind {target!r} was found in {type(model).__name__}."
+                    f"method {self.name!r}: no weight of kind {target!r} was found in {type(model).__name__}."
                 )
-            modules += found
-        config = LoraConfig(
-            r=self.settings.rank,
-            lora_alpha=self.settings.alpha,
-            lora_dropout=self.settings.dropout,
-            target_modules=modules,
-        )
+            modules[target] = found
         trainable = {name: p.requires_grad for name, p in model.named_parameters()}
         with torch.random.fork_rng(devices=[]):  # the adapters' first values come from the seed; PEFT draws them on CPU
             torch.default_generator.manual_seed(self.seed)
-            self._peft: Any = LoraModel(model, config, "frostline")
+            self._peft: Any = self.adapt(model, modules)
         self._adapters: tuple[Unit, ...] = ()
         adapters = []
         for name, parameter in model.named_parameters():
-            if ".lora_" not in name:
+            if self.marker not in name:
                 parameter.requires_grad_(trainable[name.replace(".base_layer.", ".")])
                 continue
             block = next(d for d, block in enumerate(anatomy.blocks) if name.startswith(f"{block}."))
             adapters.append(Unit.of_parameter(name, block, "blocks", "adapter", tuple(parameter.shape)))
         self._adapters = tuple(adapters)
         super().prepare(model, anatomy)
+
+    def adapt(self, model: nn.Module, modules: Mapping[str, list[str]]) -> Any:
+        """Put PEFT's layers in place of `modules` (names by kind of weight) and return PEFT's model.
+
+        Other adapters of PEFT's override this, and `marker`.
+        """
+        config = LoraConfig(
+            r=self.settings.rank,
+            lora_alpha=self.settings.alpha,
+            lora_dropout=self.settings.dropout,
+            target_modules=[name for names in modules.values() for name in names],
+        )
+        return LoraModel(model, config, "frostline")
 
     def units(self) -> tuple[Unit, ...]:
         """Return the adapters and the head's units."""

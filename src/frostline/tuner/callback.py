@@ -50,6 +50,8 @@ class TunerCallback(TrainerCallback, ExportableState):
     ) -> None:
         """Attach the optimizer; when the Trainer resumes, take up the state that its checkpoint holds."""
         tuner = self._tuner
+        if tuner.updates_in_backward:
+            self._require_no_gradients(args)
         tuner.set_total_steps(state.max_steps)
         if state.global_step > 0 and tuner.step != state.global_step:
             callbacks: Any = state.stateful_callbacks  # a list when made, a dict by class name ever after
@@ -65,6 +67,16 @@ class TunerCallback(TrainerCallback, ExportableState):
             tuner.attach(kwargs["optimizer"])
         if tuner.step != state.global_step:
             raise CheckpointError(f"the schedule is at step {tuner.step}, the Trainer at step {state.global_step}.")
+
+    def _require_no_gradients(self, args: TrainingArguments) -> None:
+        """Refuse what needs the gradients after backward, for a method that has used them up by then."""
+        for key, needed in (("max_grad_norm", 0), ("gradient_accumulation_steps", 1)):
+            value = getattr(args, key)
+            if value not in (needed, None):
+                raise ConfigError(
+                    f"{key}={value!r} is refused: method {self._tuner.plan.method!r} moves the weights during backward "
+                    f"and keeps no gradients; set {key}={needed}."
+                )
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

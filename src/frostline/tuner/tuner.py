@@ -142,6 +142,11 @@ class Tuner:
         """Return the optimizer that the method brings, over these parameter groups; None if any optimizer does."""
         return self._method.optimizer(groups, learning_rate)
 
+    @property
+    def updates_in_backward(self) -> bool:
+        """Whether the method's optimizer moves each weight as soon as its gradient is there (LOMO)."""
+        return self._method.updates_in_backward
+
     def set_total_steps(self, total_steps: int) -> None:
         """Say how many optimizer steps the run has; methods that prime need it."""
         self._method.set_total_steps(total_steps)
