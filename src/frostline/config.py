@@ -33,11 +33,17 @@ class TrainConfig(BaseModel):
     text_pair: str | None = Field(None, description="column of the second text of a pair")
     label: str | None = Field(None, description="column of the label")
     delimiter: str | None = Field(None, description="between columns, where it is not obvious")
-    validation: str | None = Field(None, description="a file to validate on, if the data bring none")
-    validation_share: float = Field(0.1, gt=0, lt=1, description="split off train if there is no validation file")
+    task: Literal["auto", "classification", "regression"] = Field(
+        "auto", description="auto: labels with fractions are scores"
+    )
+    validation: str | None = Field(
+        None, description="a file to validate on; `split`: part of train; the data's own if left out"
+    )
+    validation_share: float = Field(0.1, gt=0, lt=1, description="of train, where that is split")
     max_train: int | None = Field(None, ge=1, description="train on this many examples only")
     metric: str | None = Field(
-        None, description="`accuracy`, `matthews`, `f1` or `macro_f1`; the task's own if left out"
+        None,
+        description="`accuracy`, `matthews`, `f1`, `macro_f1`; `pearson`, `spearman`, `mse`, `mae`; or the task's own",
     )
     max_length: int = Field(128, ge=1, description="tokens; longer texts are cut, and counted")
 

@@ -19,11 +19,20 @@ EMBEDDED = "minilm"
 
 @dataclass(frozen=True, slots=True)
 class Classifier:
-    """A sequence classifier with its tokenizer, and the SHA-256 of the files it came from."""
+    """A sequence classifier with its tokenizer, and the SHA-256 of the files it came from.
+
+    With one output it is regression, here as in transformers: the output is the score.
+    """
 
     model: Any  # a PreTrainedModel; its methods are only partly typed
     tokenizer: PreTrainedTokenizerBase
     sha256: str
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The classes in index order; none where the model gives a score."""
+        config = self.model.config
+        return () if config.num_labels == 1 else tuple(config.id2label[i] for i in range(config.num_labels))
 
 
 def quiet() -> None:
@@ -44,11 +53,11 @@ def locate(name: str) -> str:
 
 
 def load_classifier(name: str, label_names: Sequence[str] | None = None) -> Classifier:
-    """Load a model with a classification head.
+    """Load a model with a head for classes or for a score.
 
     Args:
         name: `minilm`, a folder, or a Hub name.
-        label_names: classes, in order; None keeps the head the model comes with.
+        label_names: classes, in order, none of them for regression; None keeps the head the model comes with.
 
     Raises:
         ConfigError: there is no such model, or it cannot be loaded for classification.
@@ -58,12 +67,15 @@ def load_classifier(name: str, label_names: Sequence[str] | None = None) -> Clas
         source = str(Path(name).expanduser())
         if not (Path(source) / "config.json").is_file():
             raise ConfigError(f"model {name!r} is no Hugging Face model folder: it has no config.json.")
-    labels = {}
-    if label_names is not None:
-        labels = {"id2label": dict(enumerate(label_names)), "label2id": {n: i for i, n in enumerate(label_names)}}
+    head: dict[str, Any] = {}
+    if label_names:
+        head = {"id2label": dict(enumerate(label_names)), "label2id": {n: i for i, n in enumerate(label_names)}}
+        head["problem_type"] = "single_label_classification"
+    elif label_names is not None:
+        head = {"num_labels": 1, "problem_type": "regression"}
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
-        model, loading = AutoModelForSequenceClassification.from_pretrained(source, output_loading_info=True, **labels)
+        model, loading = AutoModelForSequenceClassification.from_pretrained(source, output_loading_info=True, **head)
     except Exception as error:  # from_pretrained raises a dozen types; each says what was wrong
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ConfigError(

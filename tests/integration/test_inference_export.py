@@ -230,7 +230,7 @@ def test_half_done_run_is_neither_scored_nor_exported(command: Any, train: Any, 
 def test_predict_wants_texts_or_data(command: Any, run: Path, words: list[str]) -> None:
     done = command("predict", run, *words)
     assert done.code == 2
-    assert "give texts to classify or --data FILE, one of the two" in done.said
+    assert "give texts or --data FILE, one of the two" in done.said
 
 
 def test_folder_without_a_model_is_refused(command: Any, run: Path, tmp_path: Path) -> None:

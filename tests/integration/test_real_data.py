@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from frostline.errors import DataError
-from frostline.tasks.text_classification import load, read_examples
+from frostline.tasks.text import load, read_examples
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 
@@ -74,6 +73,17 @@ def test_evaluation_split_is_read_alone(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", ["glue/STS-B"], indirect=True)
-def test_sts_b_is_refused_as_regression(folder: Path) -> None:
-    with pytest.raises(DataError, match="regression is not supported here"):
-        load(str(folder))
+def test_sts_b_is_regression(folder: Path) -> None:
+    data = load(str(folder))
+    assert (len(data.train), len(data.validation), data.name) == (5749, 1500, "STS-B")
+    assert (data.kind, data.label_names, data.metric) == ("regression", (), "pearson")
+    assert data.train[1] == {
+        "text": "A man is playing a large flute.",
+        "text_pair": "A man is playing a flute.",
+        "label": 3.8,
+    }
+    for split in (data.train, data.validation):
+        assert (min(split["label"]), max(split["label"])) == (0.0, 5.0)
+    part = load(str(folder), validation="split", max_train=100)
+    assert (len(part.train), len(part.validation)) == (100, 575)
+    assert part.sha256 == hashlib.sha256((folder / "train.tsv").read_bytes()).hexdigest()

@@ -6,17 +6,19 @@ import numpy as np
 import pytest
 
 from frostline.errors import ConfigError
-from frostline.tasks.metrics import METRICS, get_metric
+from frostline.tasks.metrics import METRICS, decisions, get_metric
 
 LABELS = np.array([1, 1, 1, 0, 0, 0, 0, 1])
 PREDICTIONS = np.array([1, 1, 0, 0, 0, 1, 0, 1])
 # Counted by hand from the two lines above.
+CLASSIFICATION = ("accuracy", "matthews", "f1", "macro_f1")
+REGRESSION = ("pearson", "spearman", "mse", "mae")
 TRUE_POSITIVES, FALSE_POSITIVES, FALSE_NEGATIVES, TRUE_NEGATIVES = 3, 1, 1, 3
 
 
-@pytest.mark.parametrize("name", METRICS)
-def test_every_metric_names_itself_first_and_gives_accuracy(name: str) -> None:
-    scores = get_metric(name)(PREDICTIONS, LABELS)
+@pytest.mark.parametrize("name", CLASSIFICATION)
+def test_every_metric_of_classes_names_itself_first_and_gives_accuracy(name: str) -> None:
+    scores = get_metric(name, "classification")(PREDICTIONS, LABELS)
     assert next(iter(scores)) == name
     assert scores["accuracy"] == 6 / 8
     assert all(type(score) is float for score in scores.values())
@@ -59,4 +61,51 @@ def test_macro_f1_weighs_every_class_the_same() -> None:
 
 def test_unknown_metric_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match="unknown metric 'mathews'; did you mean 'matthews'"):
-        get_metric("mathews")
+        get_metric("mathews", "classification")
+
+
+def test_metric_of_the_other_kind_is_refused_with_the_valid_ones() -> None:
+    assert tuple(METRICS) == CLASSIFICATION + REGRESSION
+    with pytest.raises(
+        ConfigError, match="metric 'accuracy' is for classification, but this task is regression; use one of 'pearson',"
+    ):
+        get_metric("accuracy", "regression")
+    with pytest.raises(ConfigError, match=r"'pearson' is for regression, .* 'accuracy', 'matthews', 'f1', 'macro_f1'"):
+        get_metric("pearson", "classification")
+
+
+def test_only_errors_are_better_when_smaller() -> None:
+    assert [name for name, metric in METRICS.items() if not metric.greater_is_better] == ["mse", "mae"]
+
+
+GIVEN = np.array([1.0, 2.5, 2.0, 4.0], dtype=np.float32)
+WANTED = np.array([0.0, 3.0, 2.5, 9.0])
+
+
+@pytest.mark.parametrize("name", REGRESSION)
+def test_every_metric_of_numbers_names_itself_first(name: str) -> None:
+    scores = get_metric(name, "regression")(GIVEN, WANTED)
+    assert next(iter(scores)) == name
+    # Squares and absolute differences by hand: 1, .25, .25, 25 and 1, .5, .5, 5; the order of both sides is the same.
+    expected = {"pearson": np.corrcoef(GIVEN, WANTED)[0, 1], "spearman": 1.0, "mse": 26.5 / 4, "mae": 7.0 / 4}
+    for key, score in scores.items():
+        assert type(score) is float
+        assert score == pytest.approx(expected[key], abs=1e-14)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", ["pearson", "spearman"])
+def test_correlation_that_is_not_defined_is_zero_and_silent(name: str) -> None:
+    zeros = {"pearson": 0.0, "spearman": 0.0}
+    for predictions, labels in ((np.ones(4), WANTED), (GIVEN, np.ones(4)), (GIVEN[:1], WANTED[:1])):
+        assert get_metric(name, "regression")(predictions, labels) == zeros
+
+
+def test_correlation_of_predictions_that_are_no_numbers_is_none_either() -> None:
+    broken = np.array([1.0, np.nan, 2.0, 4.0])
+    assert np.isnan(METRICS["pearson"](broken, WANTED)["pearson"])
+
+
+def test_outputs_become_classes_or_scores() -> None:
+    assert decisions(np.array([[0.1, 0.9], [0.8, 0.2]])).tolist() == [1, 0]
+    assert decisions(np.array([[0.5], [-2.0]])).tolist() == [0.5, -2.0]

@@ -1,4 +1,4 @@
-"""Text classification data: what each layout gives, and what each kind of bad input says."""
+"""Text data: what each layout gives, and what each kind of bad input says."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import pytest
 
 from frostline.errors import DataError
 from frostline.tasks.sources import hub
-from frostline.tasks.text_classification import load, read_examples
+from frostline.tasks.text import load, read_examples
 
 Write = Callable[[str, str], Path]
 TABLE = "text,label\n" + "".join(f"{word} {i},{word}\n" for i in range(10) for word in ("good", "bad"))
@@ -141,12 +141,6 @@ def test_other_glue_tasks_refuse_short_rows(write: Write) -> None:
     write("train.tsv", header + "".join(lines) + "2\tcut\n")
     folder = write("dev.tsv", header + lines[0]).parent
     with pytest.raises(DataError, match=r"train\.tsv, line 4: 2 fields where RTE has 4"):
-        load(str(folder))
-
-
-def test_sts_b_is_refused_as_regression(write: Write) -> None:
-    folder = write("train.tsv", "index\tsentence1\tsentence2\tscore\n0\ta\tb\t3.8\n").parent
-    with pytest.raises(DataError, match="STS-B, which is regression; regression is not supported here"):
         load(str(folder))
 
 
@@ -515,7 +509,7 @@ def test_hub_in_offline_mode_says_so_at_once() -> None:
     # A process of its own, because the mode is read when the Hub's client is imported.
     program = (
         "from frostline.errors import DataError\n"
-        "from frostline.tasks.text_classification import load\n"
+        "from frostline.tasks.text import load\n"
         "try:\n    load('glue/cola')\nexcept DataError as error:\n    print(error)\n"
     )
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -572,11 +566,15 @@ def test_hub_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> 
         ("t.jsonl", '{"text": "a", "label": NaN}\n', r"t\.jsonl, line 1: the label is missing"),
         ("t.jsonl", '{"text": "a", "label": 1}\n\n{"label": 1}\n', r"t\.jsonl, line 3: the text is missing"),
         ("t.jsonl", '{"text": 5, "label": 1}\n', r"t\.jsonl, line 1: the text is 5 \(int\)"),
-        ("t.jsonl", '{"text": "a", "label": [1, 2]}\n', r"line 1: label \[1, 2\]: .* give every row one class"),
+        ("t.jsonl", '{"text": "a", "label": [1, 2]}\n', r"line 1: label \[1, 2\]: .* give every row one label"),
         ("t.jsonl", '{"text": "a", "label": 1}\n{"text": \n', r"t\.jsonl, line 2, column \d+: "),
         ("t.jsonl", "[1]\n", r"t\.jsonl, line 1: found a list where an object is needed"),
         ("t.json", '{"data": []}', r"t\.json: the JSON holds an object; write a list of objects"),
-        ("t.csv", "text,label\na,3.8\nb,2.25\n", r"t\.csv, line 2: label '3\.8' is a score; regression"),
+        (
+            "t.csv",
+            TABLE + "so,0.5\n",
+            r"t\.csv, line 22: label '0\.5' is a score among classes; .* task=regression .* task=class",
+        ),
         ("t.csv", "text,label\na,x\nb,x\n", r"t\.csv: every label is 'x'; to learn, two classes are needed"),
         ("t.csv", "text,label\n" + "a,x\nb,y\n" * 9 + "c,z\n", r"t\.csv: class 'z' has just one example"),
         ("t.csv", "text,label\na,x\nb,y\n", r"t\.csv: 2 classes \('x', 'y'\) have just one example"),
@@ -714,7 +712,7 @@ def test_columns_are_refused_where_there_are_none(write: Write) -> None:
 
 def test_importing_is_cheap() -> None:
     program = (
-        "import sys, frostline.tasks.text_classification, frostline.tasks.metrics\n"
+        "import sys, frostline.tasks.text, frostline.tasks.metrics\n"
         "print([name for name in ('datasets', 'pandas', 'sklearn', 'pyarrow', 'torch') if name in sys.modules])"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

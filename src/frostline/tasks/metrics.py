@@ -1,60 +1,57 @@
-"""Metrics of classification, all computed by scikit-learn."""
+"""Metrics of classification and regression, all computed by scikit-learn and SciPy."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from frostline.errors import ConfigError, nearest
+from frostline.tasks import correlation
+from frostline.tasks.kinds import Kind
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Indices = NDArray[np.integer[Any]]
+    Values = NDArray[np.integer[Any]] | NDArray[np.floating[Any]]
 
-Metric = Callable[["Indices", "Indices"], dict[str, float]]
+Scores = dict[str, float]
 
 
-def accuracy(predictions: Indices, labels: Indices) -> dict[str, float]:
-    """Share of rows whose predicted class is the true one.
+@dataclass(frozen=True)
+class Metric:
+    """A function of (predictions, labels), each of shape (rows,), whose result's first key is the metric's name."""
 
-    Args:
-        predictions: class indices, shape (rows,).
-        labels: class indices, shape (rows,).
+    kind: Kind
+    """Which tasks it serves: predictions and labels are class indices in classification, numbers in regression."""
+    compute: Callable[[Any, Any], Scores]
+    greater_is_better: bool = True
 
-    Returns:
-        {"accuracy"}, in [0, 1].
-    """
+    def __call__(self, predictions: Values, labels: Values) -> Scores:
+        """Return the scores."""
+        return self.compute(predictions, labels)
+
+
+def accuracy(predictions: Values, labels: Values) -> Scores:
+    """Return {"accuracy"}: share of rows whose predicted class is the true one, in [0, 1]."""
     from sklearn.metrics import accuracy_score
 
     return {"accuracy": float(accuracy_score(labels, predictions))}
 
 
-def matthews(predictions: Indices, labels: Indices) -> dict[str, float]:
-    """Matthews correlation, CoLA's metric; 0 where one side holds a single class.
-
-    Args:
-        predictions: class indices, shape (rows,).
-        labels: class indices, shape (rows,).
-
-    Returns:
-        {"matthews", "accuracy"}; matthews in [-1, 1].
-    """
+def matthews(predictions: Values, labels: Values) -> Scores:
+    """Return {"matthews", "accuracy"}: Matthews correlation, CoLA's, in [-1, 1]; 0 where one side is constant."""
     from sklearn.metrics import matthews_corrcoef
 
     return {"matthews": float(matthews_corrcoef(labels, predictions)), **accuracy(predictions, labels)}
 
 
-def f1(predictions: Indices, labels: Indices) -> dict[str, float]:
-    """F1 of class 1 in a two-class task, as GLUE reports MRPC and QQP.
-
-    Args:
-        predictions: class indices 0 or 1, shape (rows,).
-        labels: class indices 0 or 1, shape (rows,).
+def f1(predictions: Values, labels: Values) -> Scores:
+    """Return {"f1", "accuracy"}: F1 of class 1 in a two-class task, as GLUE reports MRPC and QQP.
 
     Returns:
-        {"f1", "accuracy"}, in [0, 1]; f1 is 0 where nothing is, or is predicted as, class 1.
+        Values in [0, 1]; f1 is 0 where nothing is, or is predicted as, class 1.
 
     Raises:
         ConfigError: an index is above 1.
@@ -67,37 +64,73 @@ def f1(predictions: Indices, labels: Indices) -> dict[str, float]:
     return {"f1": float(f1_score(labels, predictions, zero_division=0)), **accuracy(predictions, labels)}
 
 
-def macro_f1(predictions: Indices, labels: Indices) -> dict[str, float]:
-    """Unweighted mean of the F1 of every class that occurs.
-
-    Args:
-        predictions: class indices, shape (rows,).
-        labels: class indices, shape (rows,).
-
-    Returns:
-        {"macro_f1", "accuracy"}, in [0, 1].
-    """
+def macro_f1(predictions: Values, labels: Values) -> Scores:
+    """Return {"macro_f1", "accuracy"}: unweighted mean of the F1 of every class that occurs, in [0, 1]."""
     from sklearn.metrics import f1_score
 
     score = float(f1_score(labels, predictions, average="macro", zero_division=0))
     return {"macro_f1": score, **accuracy(predictions, labels)}
 
 
-METRICS: Mapping[str, Metric] = {"accuracy": accuracy, "matthews": matthews, "f1": f1, "macro_f1": macro_f1}
+def pearson(predictions: Values, labels: Values) -> Scores:
+    """Return {"pearson", "spearman"}, as GLUE reports STS-B, in [-1, 1]; 0 where one side is constant."""
+    return {name: correlation.of(name, predictions, labels) for name in ("pearson", "spearman")}
 
 
-def get_metric(name: str) -> Metric:
+def spearman(predictions: Values, labels: Values) -> Scores:
+    """Return {"spearman", "pearson"}, in [-1, 1]; 0 where one side is constant."""
+    return {name: correlation.of(name, predictions, labels) for name in ("spearman", "pearson")}
+
+
+def mse(predictions: Values, labels: Values) -> Scores:
+    """Return {"mse", "pearson"}: mean squared error, in the labels' unit squared."""
+    from sklearn.metrics import mean_squared_error
+
+    score = float(mean_squared_error(labels, predictions))
+    return {"mse": score, "pearson": correlation.of("pearson", predictions, labels)}
+
+
+def mae(predictions: Values, labels: Values) -> Scores:
+    """Return {"mae", "pearson"}: mean absolute error, in the labels' unit."""
+    from sklearn.metrics import mean_absolute_error
+
+    score = float(mean_absolute_error(labels, predictions))
+    return {"mae": score, "pearson": correlation.of("pearson", predictions, labels)}
+
+
+def decisions(outputs: NDArray[Any]) -> NDArray[Any]:
+    """Return what a model's outputs, shape (rows, classes or 1), say of each row: the best class, or the score."""
+    result: NDArray[Any] = outputs[:, 0] if outputs.shape[1] == 1 else outputs.argmax(-1)
+    return result
+
+
+METRICS: Mapping[str, Metric] = {
+    "accuracy": Metric("classification", accuracy),
+    "matthews": Metric("classification", matthews),
+    "f1": Metric("classification", f1),
+    "macro_f1": Metric("classification", macro_f1),
+    "pearson": Metric("regression", pearson),
+    "spearman": Metric("regression", spearman),
+    "mse": Metric("regression", mse, greater_is_better=False),
+    "mae": Metric("regression", mae, greater_is_better=False),
+}
+DEFAULT: Mapping[Kind, str] = {"classification": "accuracy", "regression": "pearson"}
+
+
+def get_metric(name: str, kind: Kind) -> Metric:
     """Return the metric called `name`.
 
     Args:
         name: a key of `METRICS`.
-
-    Returns:
-        A function of (predictions, labels) whose result's first key is `name`.
+        kind: of the task to be scored.
 
     Raises:
-        ConfigError: there is no such metric.
+        ConfigError: there is no such metric, or it does not serve this kind of task.
     """
     if name not in METRICS:
         raise ConfigError(f"unknown metric {name!r}{nearest(name, METRICS)}")
-    return METRICS[name]
+    metric = METRICS[name]
+    if metric.kind != kind:
+        valid = ", ".join(repr(other) for other, found in METRICS.items() if found.kind == kind)
+        raise ConfigError(f"metric {name!r} is for {metric.kind}, but this task is {kind}; use one of {valid}")
+    return metric

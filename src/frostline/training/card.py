@@ -9,6 +9,10 @@ def model_card(record: dict[str, Any]) -> str:
     """Return the card (Markdown with the Hub's front matter) for the content of a run.json."""
     config, metrics = record["config"], record["metrics"]
     settings = ", ".join(f"{key} = {value}" for key, value in record["plan"]["settings"].items() if value is not None)
+    names = ", ".join(f"`{name}`" for name in record["data"]["label_names"])
+    given, verb = (
+        (f"Classes: {names}.", "classify") if names else ("Regression: each text or pair gets a score.", "score")
+    )
     scores = "\n".join(f"| {name} | {value:.4f} |" for name, value in metrics.items())
     return f"""---
 library_name: transformers
@@ -35,11 +39,10 @@ tags:
 | median step | {record["step_seconds"]:.3f} s |
 | peak memory | {record["peak_bytes"] / 2**20:,.0f} MiB |
 
-Classes: {", ".join(f"`{name}`" for name in record["data"]["label_names"])}. Every setting, version and hash is in
-`run.json`.
+{given} Every setting, version and hash is in `run.json`.
 
 ```python
 from transformers import pipeline
-classify = pipeline("text-classification", model="path/to/this/folder")
+{verb} = pipeline("text-classification", model="path/to/this/folder")
 ```
 """

@@ -8,7 +8,7 @@ import datasets
 
 from frostline.errors import ConfigError
 from frostline.models import Classifier, longest_text
-from frostline.tasks.text_classification import TextData
+from frostline.tasks.text import TextData
 
 
 def tokenize(data: TextData, loaded: Classifier, max_length: int) -> tuple[datasets.Dataset, datasets.Dataset, int]:

@@ -1,4 +1,4 @@
-"""Scores and predictions of a trained classifier."""
+"""Scores and predictions of a trained model."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from frostline.errors import ConfigError, DataError
 from frostline.models import Classifier, load_classifier, longest_text, quiet
-from frostline.tasks.metrics import get_metric
-from frostline.tasks.text_classification import load, read_examples
+from frostline.tasks.kinds import kind_of
+from frostline.tasks.metrics import DEFAULT, decisions, get_metric
+from frostline.tasks.text import load, read_examples
 from frostline.training.run_folder import RunFolder
 
 Columns = dict[str, str | None]
@@ -28,17 +29,18 @@ def evaluate_model(
     Args:
         folder: a run folder, or any folder with a sequence classifier.
         data: what to score on; the run's own validation data if None.
-        metric: a name in METRICS; the run's own, else accuracy, if None.
+        metric: a name in METRICS; the run's own, else accuracy or pearson, if None.
         columns: names of `text`, `text_pair`, `label`, and the `delimiter`.
         batch_size: examples in a forward pass.
 
     Raises:
-        ConfigError: the folder holds no model, or no data were named and it is no run folder.
+        ConfigError: the folder holds no model, the metric is not for such a model, or no data were named and it is
+            no run folder.
         DataError: the data cannot be read, have no labels, or a label is not among the model's.
     """
     record, loaded = _load(folder)
-    score = get_metric(metric or (record or {}).get("metric", "accuracy"))
-    names = tuple(loaded.model.config.id2label[i] for i in range(loaded.model.config.num_labels))
+    names, kind = loaded.label_names, kind_of(loaded.label_names)
+    score = get_metric(metric or (record or {}).get("metric", DEFAULT[kind]), kind)
     if data is None:
         if record is None:
             raise ConfigError(f"{folder} is no run folder, so it names no data; say --data.")
@@ -47,19 +49,19 @@ def evaluate_model(
         examples, _ = read_examples(data, label_names=names, **_given(columns))
     if "label" not in examples.column_names:
         raise DataError(f"{data} has no labels to score against; use `frostline predict`, or name the column: --label.")
-    probabilities = _probabilities(loaded, examples, batch_size, _max_length(record))
-    scores: dict[str, float | int] = dict(score(probabilities.argmax(-1), np.asarray(examples["label"])))
+    outputs = _outputs(loaded, examples, batch_size, _max_length(record))
+    scores: dict[str, float | int] = dict(score(decisions(outputs), np.asarray(examples["label"])))
     return {**scores, "examples": len(examples)}
 
 
 def predict_rows(
     folder: Path, texts: Sequence[str] | None, data: str | None, columns: Columns, batch_size: int
 ) -> list[dict[str, Any]]:
-    """Return for each text its class and the class's probability.
+    """Return for each text its class and the class's probability as `label` and `score`; its `score` in regression.
 
     Args:
         folder: a run folder, or any folder with a sequence classifier.
-        texts: what to classify; or None and
+        texts: what to classify or score; or None and
         data: a file or folder of texts.
         columns: names of `text`, `text_pair`, and the `delimiter`.
         batch_size: examples in a forward pass.
@@ -70,14 +72,14 @@ def predict_rows(
     else:
         assert data is not None
         examples, _ = read_examples(data, label_names=None, **_given(columns))
-    probabilities = _probabilities(loaded, examples, batch_size, _max_length(record))
+    outputs = _outputs(loaded, examples, batch_size, _max_length(record))
+    names = loaded.label_names
     rows = []
-    for example, row in zip(examples, probabilities, strict=True):
+    for example, row in zip(examples, outputs, strict=True):
         best = int(row.argmax())
         pair = {"text_pair": example["text_pair"]} if "text_pair" in example else {}
-        rows.append(
-            {"text": example["text"], **pair, "label": loaded.model.config.id2label[best], "score": float(row[best])}
-        )
+        label = {"label": names[best]} if names else {}
+        rows.append({"text": example["text"], **pair, **label, "score": float(row[best])})
     return rows
 
 
@@ -90,13 +92,21 @@ def _load(folder: Path) -> tuple[dict[str, Any] | None, Classifier]:
         )
     if not folder.is_dir():
         raise ConfigError(f"there is no folder {str(folder)!r}.")
-    return record, load_classifier(str(folder))
+    loaded = load_classifier(str(folder))
+    problem, outputs = loaded.model.config.problem_type, loaded.model.config.num_labels
+    if problem == "multi_label_classification" or (problem == "regression" and outputs > 1):
+        raise ConfigError(
+            f"the model in {folder} has {outputs} outputs for problem_type={problem!r}; here a model gives each text "
+            "one class or one score."
+        )
+    return record, loaded
 
 
 def _own_validation(record: dict[str, Any], names: tuple[str, ...]) -> datasets.Dataset:
     config = record["config"]
     keys = ("text", "text_pair", "label", "delimiter", "validation", "validation_share", "max_train", "seed")
-    found = load(config["data"], **{key: config[key] for key in keys})
+    # The model's kind is settled, whatever `auto` would make of the data now.
+    found = load(config["data"], task=kind_of(names), **{key: config[key] for key in keys})
     if found.label_names != names:
         raise DataError(f"{config['data']} now has the classes {found.label_names}; the model knows {names}.")
     return found.validation
@@ -110,9 +120,10 @@ def _max_length(record: dict[str, Any] | None) -> int | None:
     return None if record is None else int(record["config"]["max_length"])
 
 
-def _probabilities(
+def _outputs(
     loaded: Classifier, examples: datasets.Dataset, batch_size: int, max_length: int | None
 ) -> NDArray[np.float32]:
+    """Return the classes' probabilities, shape (rows, classes), or the scores, shape (rows, 1)."""
     pair = "text_pair" in examples.column_names
     limit = max_length or longest_text(loaded.model)
     model = loaded.model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
@@ -122,7 +133,7 @@ def _probabilities(
         texts = (batch["text"], batch["text_pair"]) if pair else (batch["text"],)
         encoded = loaded.tokenizer(*texts, truncation=True, max_length=limit, padding=True, return_tensors="pt")
         with torch.inference_mode():
-            logits = model(**encoded.to(model.device)).logits
-        parts.append(logits.float().softmax(-1).cpu().numpy())
+            logits = model(**encoded.to(model.device)).logits.float()
+        parts.append((logits.softmax(-1) if loaded.label_names else logits).cpu().numpy())
     result: NDArray[np.float32] = np.concatenate(parts)
     return result

@@ -11,7 +11,7 @@ from frostline.config import TrainConfig
 from frostline.errors import CheckpointError
 from frostline.models import Classifier
 from frostline.plan import Plan
-from frostline.tasks.text_classification import TextData
+from frostline.tasks.text import TextData
 from frostline.training.run_folder import RunFolder
 from frostline.training.versions import hardware, versions
 
@@ -32,6 +32,7 @@ def opening_record(config: TrainConfig, data: TextData, loaded: Classifier, plan
         },
         "model_sha256": loaded.sha256,
         "seed": config.seed,
+        "task": data.kind,
         "metric": config.metric or data.metric,
         "versions": versions(),
         "hardware": hardware(),

@@ -31,8 +31,8 @@ from frostline.errors import (
 from frostline.methods import plugins
 from frostline.methods.base import validate_settings
 from frostline.models import Classifier, load_classifier, quiet
-from frostline.tasks.metrics import get_metric
-from frostline.tasks.text_classification import TextData, load
+from frostline.tasks.metrics import decisions, get_metric
+from frostline.tasks.text import TextData, load
 from frostline.training import checkpoints
 from frostline.training.card import model_card
 from frostline.training.early_stopping import AlreadyStopped, EarlyStopping
@@ -83,6 +83,7 @@ def run(
 
     data = load(
         config.data,
+        task=config.task,
         text=config.text,
         text_pair=config.text_pair,
         label=config.label,
@@ -92,9 +93,10 @@ def run(
         max_train=config.max_train,
         seed=config.seed,
     )
-    metric = get_metric(config.metric or data.metric)
-    classes = np.arange(len(data.label_names))
-    metric(classes, classes)  # refuses classes that it cannot score, before anything is written
+    metric = get_metric(config.metric or data.metric, data.kind)
+    if data.kind == "classification":
+        classes = np.arange(len(data.label_names))
+        metric(classes, classes)  # refuses classes that it cannot score, before anything is written
     set_seed(config.seed)
     loaded = load_classifier(config.model, data.label_names)
     set_seed(config.seed)  # loading draws a varying number of random numbers; the run starts from here
@@ -119,7 +121,7 @@ def run(
     _announce(console, config, data, tuner, cut)
 
     def score(prediction: EvalPrediction) -> dict[str, float]:
-        return metric(np.argmax(prediction.predictions, axis=-1), np.asarray(prediction.label_ids))
+        return metric(decisions(np.asarray(prediction.predictions)), np.asarray(prediction.label_ids))
 
     arguments = training_arguments(
         config.model_copy(update={"metric": config.metric or data.metric}), folder.checkpoints
@@ -211,9 +213,10 @@ def _checkpoint_to_resume(folder: RunFolder, former: dict[str, Any] | None, conf
 
 def _announce(console: Console, config: TrainConfig, data: TextData, tuner: Tuner, cut: int) -> None:
     plan = tuner.plan
+    asked = f"{len(data.label_names)} classes" if data.label_names else "regression"
     console.print(
         f"{config.method} on {plan.model} ({config.model}), {data.name}: {len(data.train):,} train, "
-        f"{len(data.validation):,} validation, {len(data.label_names)} classes",
+        f"{len(data.validation):,} validation, {asked}",
         highlight=False,
     )
     console.print(

@@ -16,6 +16,7 @@ from transformers.training_args import OptimizerNames
 
 from frostline.config import TrainConfig
 from frostline.errors import ConfigError, TrainingDiverged, nearest
+from frostline.tasks.metrics import METRICS
 
 
 class StepMeasures:
@@ -101,7 +102,7 @@ def training_arguments(config: TrainConfig, folder: Path) -> TrainingArguments:
         config: the run's.
         folder: for checkpoints.
     """
-    gpu = torch.cuda.is_available()
+    gpu, metric = torch.cuda.is_available(), METRICS.get(config.metric or "")
     return TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=config.epochs,
@@ -128,7 +129,7 @@ def training_arguments(config: TrainConfig, folder: Path) -> TrainingArguments:
         save_total_limit=None,  # and removes older ones, once the new one is whole
         load_best_model_at_end=config.load_best_model_at_end or config.early_stopping_patience is not None,
         metric_for_best_model=f"eval_{config.metric}" if config.metric else None,
-        greater_is_better=True,
+        greater_is_better=metric is None or metric.greater_is_better,
         logging_steps=config.logging_steps,
         report_to=config.report_to or "none",
         disable_tqdm=True,

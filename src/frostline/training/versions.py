@@ -21,6 +21,7 @@ _PACKAGES = (
     "tokenizers",
     "numpy",
     "scikit-learn",
+    "scipy",
 )
 
 

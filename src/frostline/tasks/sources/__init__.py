@@ -1,1 +1,1 @@
-"""Where text for classification comes from: one file a kind of source, all giving `Rows`."""
+"""Where text with labels comes from: one file a kind of source, all giving `Rows`."""

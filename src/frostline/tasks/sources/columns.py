@@ -17,6 +17,8 @@ PAIRS = (
     ("question", "sentence"),
 )
 LABELS = ("label", "labels", "gold_label", "class", "category", "target", "is_duplicate")
+SCORE = "score"
+"""A label where no column has one of the names above: a score beside a label is mostly somebody's prediction."""
 _SHOWN = 20
 
 
@@ -100,7 +102,7 @@ def _label(names: Sequence[str], asked: Asked, origin: str, hint: str, *, needed
     if asked.label is not None:
         return _require(asked.label, names, origin, "label")
     known = _by_lower_case(names)
-    found = [name for name in LABELS if name in known]
+    found = [name for name in LABELS if name in known] or [SCORE] * (SCORE in known)
     if len(found) == 1:
         return known[found[0]]
     if found or needed:

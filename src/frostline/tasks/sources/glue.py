@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from frostline.errors import DataError
+from frostline.tasks.kinds import kind_of
 from frostline.tasks.sources.rows import Rows, label_name
 from frostline.tasks.sources.separated import Records, parse
 
@@ -26,11 +27,11 @@ class Layout:
     text: str
     label: str
     values: tuple[str, ...]
-    """Labels as the file writes them."""
+    """Labels as the file writes them; none where they are scores."""
     text_pair: str | None = None
     classes: tuple[str, ...] | None = None
     """Names for `values`, where the file writes numbers and the header leaves no doubt what they mean."""
-    metric: str = "accuracy"
+    metric: str | None = None
     has_header: bool = True
     has_short_rows: bool = False
     exact: bool = True
@@ -40,7 +41,8 @@ _ENTAILMENT = ("entailment", "not_entailment")
 _MRPC_HEADER = ("Quality", "#1 ID", "#2 ID", "#1 String", "#2 String")
 _QQP_HEADER = ("id", "qid1", "qid2", "question1", "question2", "is_duplicate")
 _PAIR_HEADER = ("index", "sentence1", "sentence2", "label")
-_SCORE_COLUMNS = {"sentence1", "sentence2", "score"}
+_STS_B_SOURCE = ("genre", "filename", "year", "old_index", "source1", "source2")
+_STS_B_HEADER = ("index", *_STS_B_SOURCE, "sentence1", "sentence2", "score")
 
 COLA = Layout(
     "CoLA",
@@ -79,6 +81,7 @@ LAYOUTS = (
         metric="f1",
         has_short_rows=True,
     ),
+    Layout("STS-B", _STS_B_HEADER, "sentence1", "score", (), "sentence2", metric="pearson"),
     Layout(
         "MNLI",
         ("sentence1", "sentence2", "gold_label"),
@@ -102,18 +105,13 @@ def read(path: Path, content: str) -> Rows | None:
         Its rows, numbered by line; None where the file has no layout of GLUE's.
 
     Raises:
-        DataError: the file is STS-B, which is regression, or a line has too few or too many fields.
+        DataError: a line has too few or too many fields.
     """
     # Recognition needs no more than the first lines, and most files are recognised or not by their first.
     sample = parse(path, "\n".join(content.split("\n", _SAMPLE_LINES)[:_SAMPLE_LINES]), "\t", quoted=False)
     if not sample:
         return None
     header = sample[0][1]
-    if set(header) >= _SCORE_COLUMNS:
-        raise DataError(
-            f"{path}: column 'score' makes this STS-B, which is regression; regression is not supported here, "
-            "only classification: name a task with classes"
-        )
     layout = _recognise(sample)
     if layout is None:
         return None
@@ -136,7 +134,7 @@ def _recognise(sample: Records) -> Layout | None:
 def _starts_with(sample: Records, column: int, values: tuple[str, ...]) -> bool:
     # The first label is enough to tell RTE from WNLI; a later one that fits neither is an error, not another layout.
     first = next((fields[column] for _, fields in sample[1:] if len(fields) > column), None)
-    return first in values
+    return first in values or not values
 
 
 def _rows(path: Path, layout: Layout, columns: list[str], records: Records) -> Rows:
@@ -170,6 +168,7 @@ def _rows(path: Path, layout: Layout, columns: list[str], records: Records) -> R
         numbers=[number for number, _ in records],
         unit="line",
         classes=layout.classes,
+        kind=kind_of(layout.values),
         metric=layout.metric,
         path=path,
     )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 PROBE_SECONDS = 5.0
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+){1,2}")
 _VALIDATION = ("validation", "validation_matched", "dev", "test")
-_GLUE_METRICS = {"cola": "matthews", "mrpc": "f1", "qqp": "f1"}
+_GLUE_METRICS = {"cola": "matthews", "mrpc": "f1", "qqp": "f1", "stsb": "pearson"}
 
 
 def is_name(source: str) -> bool:
@@ -25,12 +25,13 @@ def is_name(source: str) -> bool:
     return _NAME.fullmatch(source) is not None
 
 
-def read_train(source: str, asked: Asked) -> tuple[Rows, Rows | None]:
+def read_train(source: str, asked: Asked, *, held_needed: bool) -> tuple[Rows, Rows | None]:
     """Read the training and validation splits.
 
     Args:
         source: `owner/name`, `owner/name/config` or `glue/task`.
         asked: columns the caller named.
+        held_needed: whether to look for a validation split at all.
 
     Returns:
         The rows of `train`, and of the first labelled split of validation, dev and test if there is one.
@@ -42,7 +43,7 @@ def read_train(source: str, asked: Asked) -> tuple[Rows, Rows | None]:
     if "train" not in splits:
         raise DataError(f"{source}: there is no split 'train'{nearest('train', splits)}; name another data set")
     train = _rows(source, "train", splits["train"], asked, label_needed=True)
-    for split in _VALIDATION:
+    for split in _VALIDATION if held_needed else ():
         if split in splits:
             rows = _rows(source, split, splits[split], asked, label_needed=False)
             # Benchmarks keep the labels of their test split to themselves; such a split validates nothing.
@@ -77,8 +78,7 @@ def _rows(source: str, split: str, data: datasets.Dataset, asked: Asked, *, labe
     table = data.with_format("arrow")[:]
     rows = from_arrow(table, data.features, f"{source} ({split})", source, asked, label_needed=label_needed)
     path, config = _path_and_config(source)
-    metric = _GLUE_METRICS.get(config or "", "accuracy") if path.endswith("/glue") else "accuracy"
-    return dataclasses.replace(rows, metric=metric)
+    return dataclasses.replace(rows, metric=_GLUE_METRICS.get(config or "") if path.endswith("/glue") else None)
 
 
 def _path_and_config(source: str) -> tuple[str, str | None]:

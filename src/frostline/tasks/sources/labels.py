@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from decimal import Decimal
 
 from frostline.errors import DataError
 from frostline.tasks.sources.rows import Rows
@@ -27,8 +28,8 @@ def label_names_of(train: Rows) -> tuple[str, ...]:
 
 def _natural(name: str) -> tuple[object, ...]:
     # "class 10" after "class 2", and -1 before 0.
-    if re.fullmatch(r"[+-]?\d+", name):
-        return (0, int(name), name)
+    if re.fullmatch(r"[+-]?\d+(\.\d+)?", name):
+        return (0, Decimal(name), name)
     # Split at a group, text and digits alternate, so that like always meets like.
     parts = re.split(r"(\d+)", name)
     return (1, tuple(int(part) if index % 2 else part for index, part in enumerate(parts)), name)

@@ -1,16 +1,17 @@
-"""`Rows`: what every source gives, before labels become indices."""
+"""`Rows`: what every source gives, before labels become class indices or numbers."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
 from frostline.errors import DataError
+from frostline.tasks.kinds import Kind
 
 _WHOLE_NUMBER = re.compile(r"([+-]?\d+)\.0*")
-_FRACTION = re.compile(r"[+-]?\d*\.\d+(e[+-]?\d+)?", re.IGNORECASE)
 _SHOWN = 5
 
 
@@ -26,14 +27,17 @@ class Rows:
     pairs: Sequence[object] | None
     """Second texts, for tasks on pairs."""
     labels: Sequence[str | None] | None
-    """Class names; None where a row has none."""
+    """Class names, or numbers as text; None where a row has none."""
     numbers: Sequence[int]
     """Each row's number in `unit`s, from 1."""
     unit: str = "row"
     """What `numbers` count: "line" or "row"."""
     classes: tuple[str, ...] | None = None
     """Class names in index order, where the source itself fixes them."""
-    metric: str = "accuracy"
+    kind: Kind | None = None
+    """Where the source itself settles it; otherwise the labels tell."""
+    metric: str | None = None
+    """The task's own, where it is known to have one."""
     path: Path | None = None
     """The file, where there is one."""
 
@@ -43,20 +47,20 @@ class Rows:
 
 
 def label_name(value: object) -> str | None:
-    """Return a label as a class name: text stripped, whole numbers without a fraction, None where missing.
+    """Return a label as text: stripped, whole numbers without a fraction, None where missing.
 
     Args:
         value: a cell as its parser gave it.
 
     Returns:
-        The name, or None for null, NaN and blank cells.
+        The text, or None for null, NaN and blank cells.
 
     Raises:
         TypeError: the value is neither text, a number nor a truth value.
     """
     if value is None:
         return None
-    if not isinstance(value, (str, int, float)):
+    if not isinstance(value, (str, int, float, Decimal)):
         raise TypeError(f"a label must be text or a number, not {type(value).__name__}")
     name = str(value).strip()
     if not name or name.lower() == "nan":
@@ -67,14 +71,14 @@ def label_name(value: object) -> str | None:
 
 
 def label_cells(cells: Sequence[object], origin: str, numbers: Sequence[int], unit: str) -> list[str | None]:
-    """Return cells of a label column as class names; a list or an object is a DataError naming its row."""
+    """Return cells of a label column as text; a list or an object is a DataError naming its row."""
     names: list[str | None] = []
     for number, cell in zip(numbers, cells, strict=True):
         try:
             names.append(label_name(cell))
         except TypeError as error:
             raise DataError(
-                f"{origin}, {unit} {number}: label {cell!r}: {error}; give every row one class "
+                f"{origin}, {unit} {number}: label {cell!r}: {error}; give every row one label "
                 "(several labels a row are not supported here)"
             ) from error
     return names
@@ -88,7 +92,7 @@ def check(rows: Rows, *, labels_needed: bool) -> None:
         labels_needed: whether every row must have a label.
 
     Raises:
-        DataError: no rows, cells that are missing or no text, labels missing, or labels that are scores.
+        DataError: no rows, cells that are missing or no text, or labels missing.
     """
     if not rows.texts:
         raise DataError(f"{rows.origin}: there are no rows, only a header at most; add rows or name another file")
@@ -100,12 +104,6 @@ def check(rows: Rows, *, labels_needed: bool) -> None:
     if rows.labels is None:
         raise DataError(f"{rows.origin}: there are no labels; name their column with `label`")
     _refuse(rows, [index for index, label in enumerate(rows.labels) if label is None], "the label is missing")
-    for index, label in enumerate(rows.labels):
-        if label is not None and _FRACTION.fullmatch(label):
-            raise DataError(
-                f"{rows.place(index)}: label {label!r} is a score; regression is not supported here, "
-                "only classification: give classes, as text or whole numbers"
-            )
 
 
 def _check_texts(rows: Rows, cells: Sequence[object], what: str) -> None:

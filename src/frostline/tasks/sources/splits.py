@@ -1,4 +1,4 @@
-"""Splitting rows and taking fewer of them, class by class and by seed."""
+"""Splitting rows and taking fewer of them by seed: class by class, or plainly where labels are numbers."""
 
 from __future__ import annotations
 
@@ -55,11 +55,38 @@ def split_off(
     return sorted(train), sorted(held)
 
 
+def split_plainly(count: int, share: float, seed: int, origin: str) -> tuple[list[int], list[int]]:
+    """Split row indices into training and validation, whatever their labels.
+
+    Args:
+        count: how many rows there are.
+        share: part of the rows for validation, in (0, 1).
+        seed: which split.
+        origin: what messages call the rows.
+
+    Returns:
+        Training and validation indices, each rising.
+
+    Raises:
+        DataError: the rows are too few for both sides.
+    """
+    from sklearn.model_selection import train_test_split
+
+    try:
+        train, held = train_test_split(range(count), test_size=share, random_state=seed)
+    except ValueError as error:
+        raise DataError(
+            f"{origin}: {count} rows cannot be split with validation_share={share} ({error}); change the share, add "
+            "rows, or give a validation file"
+        ) from error
+    return sorted(train), sorted(held)
+
+
 def subset(labels: Sequence[int], size: int, seed: int) -> list[int]:
     """Choose `size` rows by seed, every class in its share as far as whole rows allow.
 
     Args:
-        labels: class index of every row.
+        labels: class index of every row; all the same where rows have no classes.
         size: how many to keep, at least 1.
         seed: which rows.
 
