@@ -7,6 +7,7 @@
     ├── PlanError             a plan does not fit the model it is put on
     ├── CheckpointError       a run or a checkpoint cannot be written, read or resumed
     ├── TrainingDiverged      the loss is no longer finite
+    ├── ReportError           a folder is none that a report can be made of
     └── Interrupted           the user stopped the run; it can be resumed
 
 Each message names the thing, the value, and the way out.
@@ -46,6 +47,10 @@ class CheckpointError(FrostlineError):
 
 class TrainingDiverged(FrostlineError):
     """The loss is no longer finite; names the step and the last good checkpoint."""
+
+
+class ReportError(FrostlineError):
+    """A folder is none that a report can be made of, or the report cannot be written."""
 
 
 class Interrupted(FrostlineError):

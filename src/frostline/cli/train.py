@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +23,7 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run folder's newest checkpoint.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run folder that exists.")] = False,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Draw no report into the run folder.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print run.json's content as the last line.")] = False,
 ) -> None:
     """Fine-tune a model. Every key is a flag, too: --method slimfit --rate 0.9 is method=slimfit settings.rate=0.9."""
@@ -53,6 +55,8 @@ def train(
         f"{score}  |  {record['trainable_parameters']:,} trainable  {record['step_seconds']:.3f} s a step  "
         f"{record['peak_bytes'] / 2**20:,.0f} MiB peak  |  {config.output}"
     )
+    if not no_report:
+        _report(config.output)
     if as_json:
         print(json.dumps(record))
 
@@ -82,6 +86,16 @@ def parse(arguments: list[str]) -> tuple[Path | None, dict[str, str]]:
         else:
             raise ConfigError(f"{word!r} is neither key=value nor the only config file ({str(path)!r} came first).")
     return path, overrides
+
+
+def _report(folder: Path) -> None:
+    """Draw the report of a finished run and print its path; a run does not fail for want of a picture."""
+    from frostline.report import write
+
+    try:
+        print(write(folder))
+    except Exception as error:
+        print(f"warning: no report was drawn: {type(error).__name__}: {error}", file=sys.stderr)
 
 
 def _load_plugins(plugins: Any) -> None:

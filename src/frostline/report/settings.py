@@ -1,0 +1,72 @@
+"""What each method of a report was, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from frostline.report.descriptions import describe
+from frostline.report.document import Definitions, Name, Text
+from frostline.report.values import Report, mapping
+
+# Said elsewhere, or different from run to run whatever the method.
+_ELSEWHERE = frozenset(
+    {"method", "settings", "learning_rate", "seed", "output", "data", "validation", "text", "text_pair", "label"}
+)
+
+
+def in_words(report: Report) -> Definitions:
+    """Return, for each method with a record, what it is, its settings, and what else it does not share with most."""
+    configs = {method: _config(report, method) for method in report.methods}
+    configs = {method: config for method, config in configs.items() if config}
+    common = configs.get(report.reference or "") or next(iter(configs.values()), {})
+    entries = []
+    for method, config in configs.items():
+        lines = _lines(config, method)
+        if not report.single:
+            lines += _differences(config, common, report.reference or next(iter(configs)))
+        entries.append(((Name(method),), tuple(lines)))
+    return Definitions(tuple(entries))
+
+
+def training(report: Report) -> Definitions:
+    """Return the keys of the training configuration that the first record has, as they are."""
+    config = next((record.config for record in report.cells if record.config), {})
+    shown = {k: v for k, v in config.items() if k not in ("method", "settings") and v not in (None, [], {})}
+    return Definitions(tuple((key, ((Name(_text(value)),),)) for key, value in shown.items()))
+
+
+def _config(report: Report, method: str) -> Mapping[str, Any]:
+    return next((r.config for r in report.records if r.method == method and r.config), {})
+
+
+def _lines(config: Mapping[str, Any], label: str) -> list[Text]:
+    name = str(config.get("method") or "")
+    found = describe(name)
+    lines: list[Text] = []
+    if found is not None:
+        summary = found.summary.replace("`", "")
+        opening: tuple[str, ...] = () if name == label else (Name(name), ": ")
+        lines.append((*opening, f"{summary}. Source: {found.source}."))
+    elif name:
+        lines.append((Name(name), ": a method from outside this package."))
+    for key, value in mapping(config.get("settings")).items():
+        meaning = found.settings.get(str(key)) if found else None
+        lines.append((Name(f"{key} = {_text(value)}"), f": {meaning}" if meaning else ""))
+    return lines
+
+
+def _differences(config: Mapping[str, Any], common: Mapping[str, Any], reference: str) -> list[Text]:
+    return [
+        (Name(f"{key} = {_text(config.get(key))}"), " (", Name(reference), ": ", Name(_text(common.get(key))), ")")
+        for key in sorted({*config, *common} - _ELSEWHERE)
+        if config.get(key) != common.get(key)
+    ]
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "not set"}[value]
+    if isinstance(value, float):
+        return f"{value:g}"
+    return ", ".join(_text(item) for item in value) if isinstance(value, list) else str(value)
