@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from frostline.cli import env, evaluate, export, methods, predict, report, train
+from frostline.cli import compare, env, evaluate, export, methods, predict, report, train
 from frostline.errors import FrostlineError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ train.register(app)
 evaluate.register(app)
 predict.register(app)
 export.register(app)
+compare.register(app)
 report.register(app)
 methods.register(app)
 env.register(app)

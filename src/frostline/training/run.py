@@ -81,18 +81,7 @@ def run(
     plugins.load(config.plugins)
     validate_settings(methods.get(config.method), config.settings)
 
-    data = load(
-        config.data,
-        task=config.task,
-        text=config.text,
-        text_pair=config.text_pair,
-        label=config.label,
-        delimiter=config.delimiter,
-        validation=config.validation,
-        validation_share=config.validation_share,
-        max_train=config.max_train,
-        seed=config.seed,
-    )
+    data = read_data(config)
     metric = get_metric(config.metric or data.metric, data.kind)
     if data.kind == "classification":
         classes = np.arange(len(data.label_names))
@@ -189,6 +178,22 @@ def run(
     except (OSError, SafetensorError) as error:
         raise explained(error, folder, record) from error
     return record
+
+
+def read_data(config: TrainConfig) -> TextData:
+    """Return the data of a run; DataError if they cannot be learnt from."""
+    return load(
+        config.data,
+        task=config.task,
+        text=config.text,
+        text_pair=config.text_pair,
+        label=config.label,
+        delimiter=config.delimiter,
+        validation=config.validation,
+        validation_share=config.validation_share,
+        max_train=config.max_train,
+        seed=config.seed,
+    )
 
 
 def _checkpoint_to_resume(folder: RunFolder, former: dict[str, Any] | None, config: TrainConfig) -> Path | None:

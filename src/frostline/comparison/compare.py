@@ -1,0 +1,197 @@
+"""All of a comparison: trials that choose the learning rates, then the cells, then what they cost."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Any
+
+from rich.console import Console
+
+from frostline.comparison.config import ComparisonConfig
+from frostline.comparison.pairing import pair
+from frostline.comparison.processes import Outcome, Processes, run_info
+from frostline.comparison.progress import Progress
+from frostline.comparison.records import COMPARISON_FORMAT, ComparisonFolder, make_record
+from frostline.comparison.runs import INFERENCE, Kind, Run, Runs
+from frostline.config import make_config
+from frostline.errors import CheckpointError, ConfigError, Interrupted
+from frostline.models import quiet
+from frostline.tasks.sources.columns import Asked
+from frostline.tasks.sources.reading import read_train
+from frostline.training.versions import hardware, versions
+
+Record = dict[str, Any]
+
+
+def compare(
+    config: ComparisonConfig, *, overwrite: bool = False, retry: bool = False, console: Console
+) -> list[Record]:
+    """Make every run that the comparison lacks and return the records of its cells.
+
+    Args:
+        config: what to compare.
+        overwrite: make records anew that were made with other keys.
+        retry: make records anew that failed.
+        console: where progress is printed.
+
+    Raises:
+        ConfigError: see `Runs` and `ComparisonFolder`.
+        Interrupted: after Ctrl-C; what is finished is kept.
+    """
+    quiet()
+    runs = Runs(config)
+    for trial in {run.task: run for run in runs.trials()}.values():
+        given = {**config.train, **runs.tasks[trial.task]}
+        _require_validation(trial, given.get("validation"))
+    folder = ComparisonFolder(config.output)
+    folder.open()
+    folder.write_plan(_plan(config, runs))
+    threads = config.threads or max(1, (os.cpu_count() or 1) // config.jobs)
+    try:
+        with Processes(config.output / ".running", threads) as processes:
+            return _Comparison(config, runs, folder, processes, console, overwrite=overwrite, retry=retry).run()
+    except KeyboardInterrupt as error:
+        raise Interrupted(
+            f"stopped; what is finished is kept in {config.output}. The same command goes on from there."
+        ) from error
+    except OSError as error:
+        raise CheckpointError(f"a record cannot be written: {error}. What is finished is kept.") from error
+
+
+def _require_validation(trial: Run, own_validation: str | None) -> None:
+    """Refuse trials on data whose own split is made anew: they could see the rows that the cells are scored on."""
+    config = make_config({**trial.config, "validation": own_validation, "output": "-"})
+    asked = Asked(config.text, config.text_pair, config.label, config.delimiter)
+    if read_train(config.data, asked, config.validation)[1] is None:
+        raise ConfigError(
+            f"{trial.task}: {config.data!r} brings no validation data, so learning-rate trials could see the rows that "
+            "the cells are scored on. Name a file with `validation`, or give learning_rate and leave "
+            "learning_rates out."
+        )
+
+
+def _plan(config: ComparisonConfig, runs: Runs) -> Record:
+    return {
+        "format": COMPARISON_FORMAT,
+        "name": config.output.resolve().name,
+        "caption": config.caption,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "reference": runs.reference,
+        "inference": config.inference,
+        "tasks": list(runs.tasks),
+        "methods": [row.label for row in runs.rows],
+        "seeds": list(config.seeds),
+        "expected": {
+            "trial": [run.name for run in runs.trials()],
+            "cell": [run.name for run in runs.cells()],
+            "memory": [run.name for run in runs.memory()],
+            "time": [run.name for run in runs.time()],
+        },
+        "config": {**json.loads(config.model_dump_json(exclude={"output"}))},
+        "versions": versions(),
+        "hardware": hardware(),
+    }
+
+
+class _Comparison:
+    def __init__(
+        self,
+        config: ComparisonConfig,
+        runs: Runs,
+        folder: ComparisonFolder,
+        processes: Processes,
+        console: Console,
+        *,
+        overwrite: bool,
+        retry: bool,
+    ) -> None:
+        self._config, self._runs, self._folder, self._processes = config, runs, folder, processes
+        self._overwrite, self._retry = overwrite, retry
+        plan = {kind: list(getattr(runs, name)()) for kind, name in _PHASES.items()}
+        self._progress = Progress({kind: len(found) for kind, found in plan.items()}, config.jobs, console)
+
+    def run(self) -> list[Record]:
+        trials = self._phase(self._runs.trials(), self._train, self._config.jobs)
+        self._rates = choose_learning_rates(trials)
+        self._lost = {(t["task"], t["method"]): t["reason"] for t in trials if t["status"] != "finished"}
+        cells = self._phase(map(self._tuned, self._runs.cells()), self._train, self._config.jobs)
+        self._phase(map(self._tuned, self._runs.memory()), self._train, self._config.jobs)
+        self._phase(map(self._tuned, self._runs.time()), self._pair, 1)
+        return cells
+
+    def _tuned(self, run: Run) -> Run:
+        rate = self._rates.get((run.task, run.group or ""))
+        return run if rate is None else run.at(rate)
+
+    def _phase(self, runs: Iterable[Run], do: Callable[[Run], Outcome], jobs: int) -> list[Record]:
+        """Make the runs that are not made yet, `jobs` at a time; return the records of all, in order."""
+        wanted = list(runs)
+        records: dict[str, Record] = {}
+        for run in wanted:
+            found = self._folder.read(run, overwrite=self._overwrite)
+            if found is not None and not (self._retry and found["status"] != "finished"):
+                records[run.name] = found
+                self._progress.found(found)
+        waiting = [run for run in wanted if run.name not in records]
+        pool = ThreadPoolExecutor(jobs)
+        try:
+            under_way: set[Future[Record]] = {pool.submit(self._make, run, do, jobs) for run in waiting}
+            while under_way:
+                done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+                for future in done:
+                    record = future.result()
+                    self._folder.write(record)
+                    records[record["name"]] = record
+                    self._progress.made(record)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        pool.shutdown()
+        return [records[run.name] for run in wanted]
+
+    def _make(self, run: Run, do: Callable[[Run], Outcome], jobs: int) -> Record:
+        began, clock = time.time(), time.perf_counter()
+        lost = run.kind != "trial" and run.group is not None and (run.task, run.group) not in self._rates
+        if lost:
+            reason = f"no trial for the learning rate finished: {self._lost.get((run.task, run.group or ''))}"
+            outcome = Outcome("failed", reason, None, self._folder.path)
+        else:
+            outcome = do(run)
+        seconds = time.perf_counter() - clock
+        info = run_info(began, seconds, threads=self._processes.threads, jobs=jobs)
+        return make_record(run, status=outcome.status, reason=outcome.reason, result=outcome.result, run_info=info)
+
+    def _train(self, run: Run) -> Outcome:
+        kind = "inference" if run.method == INFERENCE else run.kind
+        with self._processes.start(kind, run.name, run.config) as child:
+            outcome = child.outcome()
+            if run.kind == "cell" and outcome.result is not None:
+                (outcome.folder / "steps.csv").replace(self._folder.steps / f"{run.name}.csv")
+        return outcome
+
+    def _pair(self, run: Run) -> Outcome:
+        return pair(run, self._tuned(self._runs.reference_of(run)), self._processes)
+
+
+_PHASES: dict[Kind, str] = {"trial": "trials", "cell": "cells", "memory": "memory", "time": "time"}
+
+
+def choose_learning_rates(trials: Iterable[Record]) -> dict[tuple[str, str], float]:
+    """Return the learning rate of each (task, method): highest score, then lowest loss, then lowest rate.
+
+    Trials that did not finish, or whose score is no number, do not count.
+    """
+    best: dict[tuple[str, str], tuple[float, float, float]] = {}
+    for trial in trials:
+        if trial["status"] != "finished":
+            continue
+        info, rate = trial["train_info"], float(trial["config"]["learning_rate"])
+        quality = float(info["metrics"][info["metric"]]), -float(info["metrics"].get("loss", 0.0)), -rate
+        key = trial["task"], trial["method"]
+        if quality[0] == quality[0] and (key not in best or quality > best[key]):
+            best[key] = quality
+    return {key: -quality[2] for key, quality in best.items()}

@@ -1,0 +1,162 @@
+"""Measures that slow a run down or hold it up, and so are taken in runs of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import time
+from typing import Any, TextIO
+
+import torch
+from rich.console import Console
+from transformers import (
+    DataCollatorWithPadding,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+    set_seed,
+)
+
+from frostline import meter
+from frostline.config import TrainConfig
+from frostline.models import load_classifier, quiet
+from frostline.training.encoding import tokenize
+from frostline.training.run import read_data, run
+from frostline.training.run_folder import RunFolder
+from frostline.training.versions import hardware, versions
+
+
+class Enough(Exception):
+    """What was to be measured is; the run need not evaluate and save."""
+
+
+class Probe(TrainerCallback):
+    """A callback that measures and then ends the run by raising `Enough`."""
+
+    def result(self) -> dict[str, Any]:
+        """Return what was measured, for `train_info`."""
+        raise NotImplementedError
+
+
+def measured(config: TrainConfig, probe: Probe, console: Console) -> dict[str, Any]:
+    """Return what the probe saw in a run of `config`, with the run's versions, data and plan."""
+    with contextlib.suppress(Enough):
+        run(config, console=console, callbacks=[probe])
+    record = RunFolder(config.output).record()
+    return {**(record or {}), "train_info": probe.result()}
+
+
+class MemoryProbe(Probe):
+    """Follows every tensor; see `meter.TensorTracker`."""
+
+    def __init__(self) -> None:
+        self._tracker: meter.TensorTracker | None = None
+        self._saved: list[int] = []
+        self._peak: dict[str, int] = {}
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Start to follow."""
+        self._tracker = meter.TensorTracker(kwargs["model"], args.device.type).__enter__()
+
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Tell the optimizer's state from other tensors."""
+        assert self._tracker is not None
+        self._tracker.mark_optimizer(kwargs["optimizer"])
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Keep the step's peaks."""
+        assert self._tracker is not None
+        self._saved.append(self._tracker.saved_peak)
+        if self._tracker.peak_bytes > sum(self._peak.values()):
+            self._peak = self._tracker.peak
+        self._tracker.reset()
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Stop to follow."""
+        assert self._tracker is not None
+        self._tracker.__exit__(None, None, None)
+        raise Enough
+
+    def result(self) -> dict[str, Any]:
+        """Return the peak of tensors, what it was made of, and the saved activations."""
+        memory = {
+            "process_peak": None,
+            "tensor_peak": sum(self._peak.values()),
+            "at_tensor_peak": self._peak,
+            "saved_activations": max(self._saved),
+            "saved_activations_median": statistics.median(self._saved),
+            "cuda_allocated": None,
+            "cuda_reserved": None,
+        }
+        return {"memory": memory, "steps": len(self._saved)}
+
+
+class Baton(Probe):
+    """Runs one step whenever the parent says `go`, and answers with its seconds; waits in between.
+
+    A step's time includes the tuner's work and fetching the next batch, as the user waits for both.
+    """
+
+    def __init__(self, hear: TextIO, say: TextIO) -> None:
+        self._hear, self._say = hear, say
+        self._began: float | None = None
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Hand over, wait for the turn, and start the clock."""
+        self._hand_over()
+        if not self._hear.readline():
+            raise EOFError("the parent is gone")
+        self._began = time.perf_counter()
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Hand over for the last time."""
+        self._hand_over()
+        raise Enough
+
+    def result(self) -> dict[str, Any]:
+        """Return nothing: the parent has the seconds."""
+        return {}
+
+    def _hand_over(self) -> None:
+        seconds = 0.0 if self._began is None else time.perf_counter() - self._began
+        print(f"step {seconds:.9f}", file=self._say, flush=True)
+
+
+def measure_inference(config: TrainConfig) -> dict[str, Any]:
+    """Return the peaks of forward passes alone, on the batch of the longest training texts."""
+    quiet()
+    data = read_data(config)
+    set_seed(config.seed)
+    loaded = load_classifier(config.model, data.label_names)
+    train, _, _ = tokenize(data, loaded, config.max_length)
+    longest = sorted(range(len(train)), key=lambda row: -len(train[row]["input_ids"]))[: config.batch_size]
+    batch = DataCollatorWithPadding(loaded.tokenizer)([train[row] for row in longest])
+    model = loaded.model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    batch = {key: value.to(model.device) for key, value in batch.items() if key != "labels"}
+    meter.reset_peaks()
+    for _ in range(3):
+        with torch.inference_mode():
+            model(**batch)
+    peaks = meter.peaks()
+    with meter.TensorTracker(model, model.device.type) as tracker, torch.no_grad():
+        model(**batch)
+    memory = {
+        "process_peak": peaks.process,
+        "tensor_peak": tracker.peak_bytes,
+        "at_tensor_peak": tracker.peak,
+        "saved_activations": tracker.saved_peak,
+        "cuda_allocated": peaks.cuda_allocated,
+        "cuda_reserved": peaks.cuda_reserved,
+    }
+    return {"train_info": {"memory": memory, "steps": 3}, "versions": versions(), "hardware": hardware()}

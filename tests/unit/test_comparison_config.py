@@ -1,0 +1,148 @@
+"""What a comparison asks for, and what it refuses."""
+
+import pytest
+
+from frostline.comparison.config import make_comparison
+from frostline.comparison.runs import Runs, slug
+from frostline.config import make_config
+from frostline.errors import ConfigError
+
+METHODS = {"full": {}, "far10": {"method": "far", "settings": {"retention": 0.1}}}
+
+
+def runs(methods=METHODS, **values):
+    return Runs(make_comparison({"output": "out", "methods": methods, **values}, {}))
+
+
+def test_a_train_config_will_do_and_lends_its_method_s_settings():
+    config = make_comparison(
+        {"output": "out", "method": "slimfit", "settings": {"rate": 0.8}, "epochs": 1}, {}, ["full", "slimfit", "lora"]
+    )
+    assert list(config.methods) == ["full", "slimfit", "lora"]
+    assert config.methods["slimfit"] == {"method": "slimfit", "settings": {"rate": 0.8}}
+    assert config.train == {"epochs": 1}
+
+
+def test_a_number_of_seeds_counts_from_zero():
+    assert make_comparison({"output": "o", "methods": METHODS, "seeds": 3}, {}).seeds == [0, 1, 2]
+    assert make_comparison({"output": "o", "methods": METHODS, "seeds": [7, 3]}, {}).seeds == [7, 3]
+
+
+def test_the_later_source_wins_and_methods_are_chosen_in_order():
+    config = make_comparison(
+        {"output": "o", "methods": METHODS, "epochs": 1, "train": {"batch_size": 8}}, {"epochs": 2}, ["far10", "full"]
+    )
+    assert config.train == {"batch_size": 8, "epochs": 2}
+    assert list(config.methods) == ["far10", "full"]
+
+
+def test_cells_are_interleaved_seed_by_seed():
+    found = runs(seeds=2, tasks={"a": {"data": "x"}, "b": {"data": "y"}})
+    assert [run.name for run in found.cells()] == [
+        f"{task}.{method}.seed{seed}" for seed in (0, 1) for task in "ab" for method in ("full", "far10")
+    ]
+    assert {run.config["data"] for run in found.cells() if run.task == "b"} == {"y"}
+
+
+def test_keys_of_the_method_go_over_the_task_s_and_those_over_train_s():
+    found = runs(
+        {"full": {"batch_size": 4}, "head": {}},
+        tasks={"a": {"batch_size": 8, "epochs": 2}},
+        train={"batch_size": 16, "epochs": 5, "learning_rate": 1e-3},
+    )
+    full, head = found.cells()
+    assert (full.config["batch_size"], full.config["epochs"], full.config["learning_rate"]) == (4, 2, 1e-3)
+    assert head.config["batch_size"] == 8
+
+
+def test_a_column_multiplies_the_rows():
+    found = runs(columns={"batch_size": [8, 16]})
+    assert [row.label for row in found.rows] == [
+        "full batch_size=8",
+        "far10 batch_size=8",
+        "full batch_size=16",
+        "far10 batch_size=16",
+    ]
+    assert found.reference == "full batch_size=8"
+    assert [run.config["batch_size"] for run in found.cells()] == [8, 8, 16, 16]
+
+
+def test_every_method_has_the_same_number_of_trials_and_none_touches_the_validation_data():
+    found = runs(
+        {"full": {}, "lora": {"learning_rates": [1, 2]}, "lora16": {"method": "lora", "learning_rate_of": "lora"}},
+        learning_rates={"grid": [1e-4, 1e-3], "train": {"max_train": 10}},
+    )
+    trials = list(found.trials())
+    assert [(run.method, run.config["learning_rate"]) for run in trials] == [
+        ("full", 1e-4),
+        ("lora", 1),
+        ("full", 1e-3),
+        ("lora", 2),
+    ]
+    assert all(run.config["validation"] == "split" and run.config["max_train"] == 10 for run in trials)
+    assert {run.method: run.group for run in found.cells()} == {"full": "full", "lora": "lora", "lora16": "lora"}
+
+
+def test_every_run_is_a_config_that_train_takes():
+    found = runs(learning_rates={"grid": [1e-4]})
+    for run in (*found.trials(), *found.cells(), *found.memory(), *found.time()):
+        make_config({**run.config, "output": "x"})
+
+
+def test_times_are_paired_with_the_reference_on_the_same_batches():
+    found = runs(learning_rates={"grid": [1e-4]})
+    (run,) = found.time()
+    reference = found.reference_of(run)
+    assert (run.method, reference.method) == ("far10", "full")
+    assert run.config["seed"] == reference.config["seed"]
+    assert run.config["max_steps"] == reference.config["max_steps"]
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"methods": {"full": {}, "FULL ": {"method": "full"}}}, "share the record"),
+        ({"methods": {"a b": {"method": "full"}, "a-b": {"method": "head"}}}, "share the record"),
+        ({"seeds": [1, 1]}, "share the record"),
+        ({"columns": {"batch_size": [8, 8]}}, "share the record"),
+        ({"methods": {"inference": {"method": "full"}}}, "share the record"),
+        ({"columns": {"batch_sise": [8]}}, "batch_size"),
+        ({"columns": {"seed": [1, 2]}}, "'seed'"),
+        ({"methods": {"fra": {}}}, "far"),
+        ({"methods": {"far": {"settings": {"retension": 0.1}}}}, "retention"),
+        ({"methods": {"far": {"settings": {"retention": 1.5}}}}, "1.5"),
+        ({"methods": {"far": {"batch_sise": 3}}}, "batch_size"),
+        ({"methods": {"far": 3}}, "far"),
+        ({"methods": {}}, "--methods"),
+        ({"methods": ["full"]}, "methods"),
+        ({"seeds": 0}, "seeds"),
+        ({"seeds": True}, "seeds"),
+        ({"seeds": "many"}, "many"),
+        ({"jobs": 0}, "jobs"),
+        ({"reference": "ful"}, "full"),
+        ({"reserence": "full"}, "reference"),
+        ({"tasks": {"a": {"dada": "x"}}}, "data"),
+        ({"learning_rates": {"grid": []}}, "grid"),
+        ({"learning_rates": {"grid": [1e-4]}, "methods": {"full": {"learning_rates": [1, 2]}}}, "same number"),
+        ({"learning_rates": {"grid": [1e-4]}, "methods": {"full": {"learning_rate_of": "x"}}}, "learning_rate_of"),
+        ({"learning_rates": {"grid": [-1.0]}}, "learning_rate"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_by_name(values, says):
+    with pytest.raises(ConfigError, match=says):
+        Runs(make_comparison({"output": "out", "methods": METHODS, **values}, {}))
+
+
+def test_unknown_methods_and_tasks_on_the_command_line_are_refused_by_name():
+    with pytest.raises(ConfigError, match="'slimft'; did you mean 'slimfit'"):
+        make_comparison({"output": "o", "methods": METHODS}, {}, ["slimft"])
+    with pytest.raises(ConfigError, match="cola"):
+        make_comparison({"output": "o", "methods": METHODS, "tasks": {"cola": {}}}, {}, [], ["colla"])
+    with pytest.raises(ConfigError, match="output=runs/compare"):
+        make_comparison({"methods": METHODS}, {})
+
+
+def test_a_label_becomes_a_file_name():
+    assert slug("far 10/hidden <b>") == "far-10-hidden-b"
+    assert slug("مرحبا") == "مرحبا"
+    assert slug("🧊") == "-"

@@ -1,0 +1,133 @@
+"""Records: what is kept, what is made anew, and which learning rate wins."""
+
+import json
+
+import pytest
+
+from frostline.comparison.compare import choose_learning_rates
+from frostline.comparison.processes import why
+from frostline.comparison.records import ComparisonFolder, command_of, make_record
+from frostline.comparison.runs import Run
+from frostline.errors import ConfigError
+
+RUN = Run("cell", "t.full.seed0", "t", "full", 0, {"method": "full", "learning_rate": 0.1, "seed": 0})
+
+
+@pytest.fixture
+def folder(tmp_path):
+    found = ComparisonFolder(tmp_path / "c")
+    found.open()
+    return found
+
+
+def record(**changes):
+    return make_record(RUN, status="finished", result={"metrics": {"a": 1.0}, "metric": "a"}, run_info={}) | changes
+
+
+def test_a_record_comes_back_as_it_was_written(folder):
+    assert folder.read(RUN) is None
+    folder.write(record())
+    assert folder.read(RUN) == record()
+    assert record()["train_info"] == {"metric": "a", "metrics": {"a": 1.0}}
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "3", '{"format": "other"}', '{"format": "frostline-cell/1"}'])
+def test_a_damaged_or_foreign_record_is_made_anew(folder, content):
+    (folder.path / f"{RUN.name}.json").write_text(content)
+    assert folder.read(RUN) is None
+
+
+def test_a_record_of_other_keys_is_refused_unless_it_may_be_made_anew(folder):
+    folder.write(record(config={**RUN.config, "learning_rate": 0.2}))
+    with pytest.raises(ConfigError, match=r"learning_rate=0\.2, not 0\.1"):
+        folder.read(RUN)
+    assert folder.read(RUN, overwrite=True) is None
+
+
+def test_a_folder_with_other_things_in_it_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(ConfigError, match="no comparison"):
+        ComparisonFolder(tmp_path).open()
+    with pytest.raises(ConfigError, match="is a file"):
+        ComparisonFolder(tmp_path / "thesis.tex").open()
+
+
+def test_a_second_start_adds_to_what_is_planned(folder):
+    def plan(names):
+        return {
+            "format": "frostline-comparison/1",
+            "started": names[0],
+            "tasks": ["t"],
+            "methods": list(names),
+            "seeds": [0],
+            "expected": {"cell": [f"t.{name}.seed0" for name in names]},
+        }
+
+    folder.write_plan(plan(["full"]))
+    folder.write_plan(plan(["lora"]))
+    found = json.loads(folder.plan.read_text())
+    assert found["methods"] == ["lora", "full"]
+    assert found["expected"]["cell"] == ["t.lora.seed0", "t.full.seed0"]
+    assert found["started"] == "full"
+
+
+def test_the_command_can_be_pasted_into_a_shell():
+    command = command_of({"data": "my data/it's", "settings": {"rate": 0.9}, "max_train": 5}, "x")
+    import shlex
+
+    words = shlex.split(command)
+    assert words[:2] == ["frostline", "train"]
+    assert words[2:] == ["data=my data/it's", 'settings={"rate": 0.9}', "max_train=5", "output=runs/x"]
+
+
+def trial(method, rate, score, loss=1.0, status="finished"):
+    info = {"metric": "m", "metrics": {"m": score, "loss": loss}}
+    return {
+        "task": "t",
+        "method": method,
+        "status": status,
+        "config": {"learning_rate": rate},
+        "train_info": info if status == "finished" else {},
+        "reason": None,
+    }
+
+
+def test_the_learning_rate_is_chosen_by_score_then_loss_then_the_lower():
+    found = choose_learning_rates(
+        [
+            trial("score", 1, 0.5),
+            trial("score", 2, 0.6),
+            trial("loss", 1, 0.5, 0.9),
+            trial("loss", 2, 0.5, 0.8),
+            trial("tie", 2, 0.5),
+            trial("tie", 1, 0.5),
+            trial("failed", 1, 0.1),
+            trial("failed", 2, 0.9, status="failed"),
+            trial("nan", 1, float("nan")),
+            trial("nan", 2, -1.0),
+            trial("none", 1, 1.0, status="out_of_memory"),
+        ]
+    )
+    assert found == {("t", "score"): 2, ("t", "loss"): 2, ("t", "tie"): 1, ("t", "failed"): 1, ("t", "nan"): 2}
+
+
+@pytest.mark.parametrize(
+    ("code", "errors", "status", "reason"),
+    [
+        (-9, "", "out_of_memory", "SIGKILL"),
+        (
+            1,
+            "Traceback\nRuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate memory",
+            "out_of_memory",
+            "DefaultCPU",
+        ),
+        (1, "torch.OutOfMemoryError: CUDA out of memory. Tried", "out_of_memory", "CUDA"),
+        (1, "x\nMemoryError\n", "out_of_memory", "MemoryError"),
+        (2, "there is no method 'x'\n\n", "failed", "there is no method 'x'"),
+        (3, "", "failed", "exit status 3"),
+    ],
+)
+def test_why_a_child_failed(code, errors, status, reason):
+    found = why(code, errors)
+    assert found[0] == status
+    assert reason in found[1]
