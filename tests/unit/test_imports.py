@@ -14,7 +14,8 @@ import frostline
 from frostline import methods
 
 COMMAND = Path(sys.executable).with_name("frostline")
-_HEAVY = "[name for name in ('torch', 'transformers', 'datasets', 'peft', 'sklearn', 'numpy') if name in sys.modules]"
+_NAMES = ("torch", "transformers", "datasets", "peft", "sklearn", "numpy", "matplotlib")
+_HEAVY = f"[name for name in {_NAMES} if name in sys.modules]"
 
 
 def loaded_after(code: str) -> str:
@@ -32,6 +33,7 @@ def loaded_after(code: str) -> str:
         "import frostline.errors, frostline.methods; frostline.methods.names()",
         "import frostline.plan",
         "import frostline.cli",
+        "import frostline.report, frostline.report.reading; frostline.report.write",
     ],
 )
 def test_importing_loads_nothing_heavy(code: str) -> None:

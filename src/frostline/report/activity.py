@@ -41,7 +41,7 @@ def activity(steps: Steps) -> Activity:
     row = {unit: index for index, unit in enumerate(units)}
     bins = min(BINS, total)
     counts = [[0] * bins for _ in units]
-    ends = [start for start, _ in steps.changes[1:]] + [total]
+    ends = [*(start for start, _ in steps.changes), total][1:]
     sizes = [0] * bins
     bin_of = [step * bins // total for step in range(total)]
     for index in bin_of:

@@ -1,4 +1,4 @@
-"""What the built-in methods say of themselves, read from their source: importing them would load torch."""
+"""What methods say of themselves; the built-in ones by their source, because importing them would load torch."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ class Description:
     settings: dict[str, str]
 
 
-@cache
 def describe(method: str) -> Description | None:
-    """Return what a built-in method says of itself; None for one that is not built in (a plugin's)."""
-    if method not in methods.BUILT_IN:
+    """Return what a method says of itself; None for one of a plugin that is not loaded."""
+    if method not in methods.names():
         return None
+    if method not in methods.BUILT_IN:
+        found = methods.get(method)
+        fields = found.Settings.model_fields
+        return Description(found.summary, found.source, {key: field.description or "" for key, field in fields.items()})
     tree = _module(method)
     texts = dict(_texts(tree, method))
     settings: dict[str, str] = {}

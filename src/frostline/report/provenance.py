@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from frostline.report.document import Block, Cell, Column, Definitions, Name, Paragraph, Table, Text
+from frostline.report.document import Block, Cell, Column, Definitions, Name, Paragraph, Table, Text, listed
 from frostline.report.numbers import DASH, count, mebibytes, whole
 from frostline.report.values import Record, Report, mapping, number
 
@@ -23,7 +23,7 @@ def disagreements(report: Report) -> list[Paragraph]:
     other = [r for r in with_meta if r.meta_info.get("versions") and r.meta_info["versions"] != report.versions]
     if other and report.versions:
         names = sorted({name for record in other for name in _changed(record, report)})
-        text = f"{count(len(other), 'record')} made with other versions: {', '.join(names)}."
+        text = (f"{count(len(other), 'record')} made with other versions: ", *listed(names), ".")
         found.append(Paragraph(text, "warning"))
     return found
 
@@ -38,7 +38,7 @@ def provenance(report: Report) -> tuple[Block, ...]:
             lines.append((words, ", ".join(sorted(values))))
     lines += [("started", report.started)] if report.started else []
     if lines:
-        blocks.append(Definitions(tuple((key, ((Name(value),),)) for key, value in lines)))
+        blocks.append(Definitions(tuple(((Name(key),), ((Name(value),),)) for key, value in lines)))
     if report.versions:
         versions = tuple((Cell((Name(str(k)),)), Cell((Name(str(v)),))) for k, v in report.versions.items())
         columns = (Column("package", False), Column("version", False))

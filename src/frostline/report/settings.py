@@ -33,7 +33,7 @@ def training(report: Report) -> Definitions:
     """Return the keys of the training configuration that the first record has, as they are."""
     config = next((record.config for record in report.cells if record.config), {})
     shown = {k: v for k, v in config.items() if k not in ("method", "settings") and v not in (None, [], {})}
-    return Definitions(tuple((key, ((Name(_text(value)),),)) for key, value in shown.items()))
+    return Definitions(tuple(((Name(str(key)),), ((Name(_text(value)),),)) for key, value in shown.items()))
 
 
 def _config(report: Report, method: str) -> Mapping[str, Any]:
