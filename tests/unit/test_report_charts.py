@@ -50,8 +50,8 @@ def test_scatter_of_degenerate_values_is_drawn(means: tuple[float, float]) -> No
         Entry("t", f"m{index}", "matthews", {0: mean}, True, mean=mean, peak=2.0**30, on_front=True)
         for index, mean in enumerate(means)
     ]
-    assert "var(--accent)" in scatter("s", entries, None).body
-    assert "<svg" not in scatter("s", entries[:1], "m0", {"m0": 1}).body
+    assert "var(--accent)" in scatter("s", entries, None, "process peak").body
+    assert "<svg" not in scatter("s", entries[:1], "m0", "process peak", {"m0": 1}).body
 
 
 def test_activity_counts_the_steps_of_each_unit() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
 from pathlib import Path
@@ -84,6 +85,21 @@ def test_peak_is_the_median_over_seeds(folder: Path) -> None:
     for seed, peak in enumerate((900, 5000, 1000)):
         change(folder / f"cola.full.seed{seed}.json", train_info=results("cola", 0.5, peak, "full", 5))
     assert entry(study(read(folder)), "cola", "full").peak == 1000 * MIB
+
+
+def test_memory_of_a_gpu_counts_where_all_cells_have_it(folder: Path) -> None:
+    def on_gpu(path: Path) -> None:
+        made = json.loads(path.read_text(encoding="utf-8"))["train_info"]
+        change(path, train_info=made | {"memory": made["memory"] | {"cuda_reserved": 7 * MIB}})
+
+    paths = sorted(folder.glob("*.seed*.json"))
+    for path in paths[1:]:
+        on_gpu(path)
+    report = read(folder)
+    assert (report.peak_name, entry(study(report), "cola", "full").peak == 7 * MIB) == ("process peak", False)
+    on_gpu(paths[0])
+    report = read(folder)
+    assert (report.peak_name, entry(study(report), "cola", "full").peak) == ("GPU peak", 7 * MIB)
 
 
 def test_missing_seed_is_neither_in_the_front_nor_in_the_mean(folder: Path) -> None:

@@ -70,16 +70,17 @@ def _memory(study: Study) -> tuple[Block, ...]:
     charts = figures.memory_figures(study)
     if not charts or study.report.single:
         return ()
-    note = _SAVED + "Rest of the process: what the process held beyond them at its own peak, in training."
+    whole = "what torch's allocator" if study.report.on_gpu else "what the process"
+    note = f"{_SAVED}Rest: {whole} held beyond them at its own peak, in training."
     columns = [Column("task", False), Column("method", False)]
-    columns += [Column(f"{part}, MiB") for part in (*figures.PART_NAMES, "process peak")]
+    columns += [Column(f"{part}, MiB") for part in (*figures.PART_NAMES, study.report.peak_name)]
     rows = []
     for task in study.report.tasks:
         for stack in (stack for stack in figures.stacks_of(study, task) if stack.top):
             sizes = (*(stack.parts or (None,) * 5), stack.rest if stack.peak and stack.parts else None, stack.peak)
             cells = [Cell(numbers.mebibytes(size, ""), size) for size in sizes]
             rows.append((Cell((Name(task),), task), Cell((Name(stack.method),), stack.method), *cells))
-    table = Table("memory-table", "Process peaks are medians over the seeds.", tuple(columns), tuple(rows))
+    table = Table("memory-table", "Peaks are medians over the seeds.", tuple(columns), tuple(rows))
     return (
         Paragraph(note),
         figures.memory_legend(),

@@ -20,7 +20,7 @@ PART_NAMES = (
     "optimizer state",
     "saved activations",
     "other tensors",
-    "rest of the process at its peak",
+    "rest, up to the peak",
 )
 
 
@@ -34,12 +34,12 @@ def main_scatter(study: Study, scope: str, entries: Sequence[Entry]) -> Figure |
     found = drawable(entries)
     if not found:
         return None
-    name, reference = "scatter-main", study.report.reference
+    name, reference, peak = "scatter-main", study.report.reference, study.report.peak_name
     drawings = (
-        scatter(f"{name}-wide", found, reference, shown="wide"),
-        scatter(f"{name}-narrow", found, reference, study.numbers, shown="narrow"),
+        scatter(f"{name}-wide", found, reference, peak, shown="wide"),
+        scatter(f"{name}-narrow", found, reference, peak, study.numbers, shown="narrow"),
     )
-    return Figure(name, _subject("Score against process peak", scope), _front_in_words(found), drawings)
+    return Figure(name, _subject(f"Score against {study.report.peak_name}", scope), _front_in_words(found), drawings)
 
 
 def task_scatters(study: Study, tasks: Sequence[str]) -> tuple[Figure, ...]:
@@ -48,7 +48,7 @@ def task_scatters(study: Study, tasks: Sequence[str]) -> tuple[Figure, ...]:
     for index, task in enumerate(tasks):
         if found := drawable(study.entries[task]):
             name = f"scatter-{index}"
-            drawing = scatter(name, found, study.report.reference, study.numbers)
+            drawing = scatter(name, found, study.report.reference, study.report.peak_name, study.numbers)
             figures.append(Figure(name, (Name(task),), _front_in_words(found), (drawing,)))
     return tuple(figures)
 
@@ -61,7 +61,7 @@ def memory_figures(study: Study) -> tuple[Figure, ...]:
         if not stacks:
             continue
         inference = study.report.one("memory", task, INFERENCE)
-        peak = inference.memory("process_peak") if inference else None
+        peak = study.report.peak(inference)
         name = f"memory-{index}"
         least, most = min(stacks, key=lambda s: s.top), max(stacks, key=lambda s: s.top)
         words: Text = ("A bar for each method, from ", Name(least.method), f" with {n.mebibytes(least.top)} to ")
@@ -80,7 +80,7 @@ def stacks_of(study: Study, task: str) -> list[Stack]:
         split = mapping(mapping(record.train_info.get("memory")).get("at_tensor_peak")) if record else {}
         sizes = [number(split.get(part)) for part in PARTS]
         parts = tuple(size or 0.0 for size in sizes) if any(size is not None for size in sizes) else None
-        peak = peaks.get(method) or (record.memory("process_peak") if record else None)
+        peak = peaks.get(method) or report.peak(record)
         stacks.append(Stack(method, parts, peak))
     return stacks
 
@@ -118,7 +118,7 @@ def _subject(what: str, scope: str) -> Text:
 
 def _front_in_words(entries: Sequence[Entry]) -> Text:
     members = sorted((e for e in entries if e.on_front), key=lambda e: e.peak or 0)
-    opening = f"{n.count(len(entries), 'point')}, process peak to the right and score upwards."
+    opening = f"{n.count(len(entries), 'point')}, peak to the right and score upwards."
     if not members:
         return f"{opening} No method has all its seeds, so there is no front."
     return (f"{opening} On the front, from the least memory: ", *listed([entry.method for entry in members]), ".")

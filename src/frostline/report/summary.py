@@ -21,7 +21,7 @@ class Entry:
         complete: whether every seed is there.
         mean, deviation: over the seeds; the deviation is the sample's (n - 1), None for one seed.
         difference: mean difference to the reference over the seeds that both have.
-        peak: process peak, median over seeds.
+        peak: of the process, or reserved on the GPU (`Report.peak`); median over seeds.
         peak_ratio, inference_ratio: that peak over the reference's, and over that of forward passes only.
         time_ratio, quartiles: step time over the reference's, in pairs of steps on the same batches.
         step_seconds, train_seconds, trainable, active_share: medians over the seeds.
@@ -64,15 +64,15 @@ def summarize(report: Report, task: str) -> tuple[Entry, ...]:
     """Return an entry for each method that has a finished cell on `task`, in the report's order."""
     cells = {method: _cells(report, task, method) for method in report.methods}
     reference = _by_seed(cells.get(report.reference or "", []))
-    reference_peak = middle(cell.memory("process_peak") for cell in cells.get(report.reference or "", []))
+    reference_peak = middle(report.peak(cell) for cell in cells.get(report.reference or "", []))
     inference = report.one("memory", task, INFERENCE)
-    inference_peak = inference.memory("process_peak") if inference else None
+    inference_peak = report.peak(inference)
     entries = []
     for method, mine in cells.items():
         if not mine:
             continue
         scores = _by_seed(mine)
-        peak = middle(cell.memory("process_peak") for cell in mine)
+        peak = middle(report.peak(cell) for cell in mine)
         entry = Entry(
             task=task,
             method=method,

@@ -26,7 +26,7 @@ def results(study: Study, scope: str, entries: Sequence[Entry], name: str) -> Ta
         (Column("score"), [Cell(n.spread(e.mean, e.deviation, unit=e.unit), e.mean, e.on_front) for e in entries]),
         (Column("against reference"), [_difference(e, report.reference) for e in entries]),
         (Column("seeds"), [_seeds(e, report.seeds) for e in entries]),
-        (Column("process peak, MiB"), [Cell(n.mebibytes(e.peak, ""), e.peak) for e in entries]),
+        (Column(f"{report.peak_name}, MiB"), [Cell(n.mebibytes(e.peak, ""), e.peak) for e in entries]),
         (Column("peak / reference"), [Cell(n.times(e.peak_ratio), e.peak_ratio) for e in entries]),
         (Column("peak / inference"), [Cell(n.times(e.inference_ratio), e.inference_ratio) for e in entries]),
         (Column("step time / reference"), [Cell(n.times(e.time_ratio), e.time_ratio) for e in entries]),

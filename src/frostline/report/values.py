@@ -153,6 +153,21 @@ class Report:
         """The full training runs."""
         return self.of("cell")
 
+    @cached_property
+    def on_gpu(self) -> bool:
+        """Tell whether all finished cells were measured on a GPU: then its memory is the one that counts."""
+        finished = [cell for cell in self.cells if cell.finished]
+        return bool(finished) and all(cell.memory("cuda_reserved") is not None for cell in finished)
+
+    @property
+    def peak_name(self) -> str:
+        """What the peaks of this report are peaks of."""
+        return "GPU peak" if self.on_gpu else "process peak"
+
+    def peak(self, record: Record | None) -> float | None:
+        """Return a record's peak in bytes: reserved on the GPU, or the process's resident size."""
+        return record.memory("cuda_reserved" if self.on_gpu else "process_peak") if record else None
+
     def of(self, kind: str) -> tuple[Record, ...]:
         """Return the records of a kind."""
         return tuple(record for record in self.records if record.kind == kind)

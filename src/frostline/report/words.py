@@ -78,8 +78,8 @@ def _of_run(study: Study, record: Record) -> Text:
         return (method, " on ", task, f". {state}{end}", *((" ", Name(record.reason)) if record.reason else ()))
     shown = points(record.score, unit=record.unit) + (" points" if record.unit == 100 else "")
     score = f" reached {shown} (" if record.score is not None else " finished ("
-    peak = record.memory("process_peak")
-    memory = f", with a process peak of {mebibytes(peak)}" if peak is not None else ""
+    peak = study.report.peak(record)
+    memory = f", with a {study.report.peak_name} of {mebibytes(peak)}" if peak is not None else ""
     return (method, score, Name(record.metric), ") on ", task, memory, ".")
 
 
@@ -135,7 +135,7 @@ def facts(study: Study) -> tuple[tuple[str, Text], ...]:
     record = report.records[0]
     values: list[tuple[str, Text]] = [
         ("status", (Name(record.status),)),
-        ("process peak", mebibytes(record.memory("process_peak"))),
+        (report.peak_name, mebibytes(report.peak(record))),
         ("a step", seconds(record.value("step_seconds"))),
         ("training took", seconds(record.value("train_seconds"))),
         ("active at a step", share(record.value("active_share"))),

@@ -1,4 +1,4 @@
-"""Score against process peak, a point a method, with the front."""
+"""Score against peak memory, a point a method, with the front."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ def scatter(
     name: str,
     entries: Sequence[Entry],
     reference: str | None,
+    peak: str,
     numbers: Mapping[str, int] | None = None,
     shown: str = "always",
 ) -> Drawing:
@@ -36,6 +37,7 @@ def scatter(
         name: of the drawing.
         entries: drawable ones, at least one.
         reference: the method to mark.
+        peak: what the peaks are peaks of.
         numbers: by method.
         shown: on which screens.
     """
@@ -52,7 +54,7 @@ def scatter(
         texts = [str(numbers[e.method]) if numbers else shortened(e.method, 24) for e in found]
         strong = [entry.on_front or entry.method == reference for entry in found]
         _labels(axes, strong, list(zip(xs, ys, strict=True)), texts, stairs)
-        axes.set_xlabel("process peak, MiB")
+        axes.set_xlabel(f"{peak}, MiB")
         axes.annotate(
             shortened(found[0].metric, 40),
             (0, 1),
