@@ -90,6 +90,13 @@ def test_foreign_record_is_named_and_left_out(folder: Path, changes: dict[str, o
     assert reason in reasons(read(folder))["cola.full.seed0.json"]
 
 
+@pytest.mark.parametrize(("value", "expected"), [(1e-4, 1e-4), ("1e-4", 1e-4), ("fast", None), (None, None)])
+def test_learning_rate_may_be_text(folder: Path, value: object, expected: float | None) -> None:
+    change(folder / "cola.full.seed0.json", config={"learning_rate": value})
+    found = next(cell for cell in read(folder).cells if cell.name == "cola.full.seed0")
+    assert found.learning_rate == expected
+
+
 def test_second_record_of_the_same_cell_is_left_out(folder: Path) -> None:
     values = json.loads((folder / "cola.full.seed0.json").read_text())
     write(folder / "copy.json", values | {"name": "copy"})

@@ -16,12 +16,23 @@ class Name(str):
     __slots__ = ()
 
 
-Text = str | Sequence[str]  # a sequence of strings and Names, shown one after the other
+class Code(str):
+    """A word of the program's: a setting, a key."""
+
+    __slots__ = ()
+
+
+Text = str | Sequence[str]  # a sequence of strings, Names and Codes, shown one after the other
 
 
 def parts(text: Text) -> tuple[str, ...]:
     """Return the text's pieces in order."""
     return (text,) if isinstance(text, str) else tuple(text)
+
+
+def marked(text: str) -> tuple[str, ...]:
+    """Return text of ours in which words between backticks are Codes."""
+    return tuple(Code(piece) if index % 2 else piece for index, piece in enumerate(text.split("`")))
 
 
 def listed(names: Sequence[str]) -> tuple[str, ...]:

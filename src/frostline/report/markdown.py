@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from frostline.report.document import (
     Block,
+    Code,
     Commands,
     Definitions,
     Details,
@@ -56,6 +57,8 @@ def _part(part: str) -> str:
     if isinstance(part, Name):
         turned = any(unicodedata.bidirectional(letter) in ("R", "AL", "AN") for letter in part)
         return f"\u2068{escape(part)}\u2069" if turned else escape(part)
+    if isinstance(part, Code):
+        return f"`{part}`"
     escaped = re.sub(r"([|<>&`*_\\])", lambda found: _ENTITIES.get(found[1], f"\\{found[1]}"), part)
     return escaped.replace("\n", " ")
 

@@ -10,7 +10,7 @@ from importlib.resources import files
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
-from frostline.report.document import Block, Document, Name, parts
+from frostline.report.document import Block, Code, Document, Name, parts
 
 
 def page(document: Document) -> str:
@@ -34,7 +34,7 @@ def _environment() -> Environment:
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"parts": parts, "kind": _kind, "drawn": Markup, "plain": _plain}
-    environment.tests["name"] = lambda value: isinstance(value, Name)
+    environment.tests |= {"name": lambda part: isinstance(part, Name), "code": lambda part: isinstance(part, Code)}
     return environment
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from frostline.report.descriptions import describe
-from frostline.report.document import Definitions, Name, Text
+from frostline.report.document import Definitions, Name, Text, marked
 from frostline.report.values import Report, mapping
 
 # Said elsewhere, or different from run to run whatever the method.
@@ -45,9 +45,8 @@ def _lines(config: Mapping[str, Any], label: str) -> list[Text]:
     found = describe(name)
     lines: list[Text] = []
     if found is not None:
-        summary = found.summary.replace("`", "")
         opening: tuple[str, ...] = () if name == label else (Name(name), ": ")
-        lines.append((*opening, f"{summary}. Source: {found.source}."))
+        lines.append((*opening, *marked(found.summary), f". Source: {found.source}."))
     elif name:
         lines.append((Name(name), ": a method from outside this package."))
     for key, value in mapping(config.get("settings")).items():

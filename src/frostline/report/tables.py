@@ -25,7 +25,7 @@ def results(study: Study, scope: str, entries: Sequence[Entry], name: str) -> Ta
         (Column("front", numeric=False), [Cell(FRONT if e.on_front else "", not e.on_front) for e in entries]),
         (Column("score"), [Cell(n.spread(e.mean, e.deviation, unit=e.unit), e.mean, e.on_front) for e in entries]),
         (Column("against reference"), [_difference(e, report.reference) for e in entries]),
-        (Column("seeds"), [_seeds(e, report.seeds) for e in entries]),
+        (Column("seeds"), _seeds(entries, report.seeds)),
         (Column(f"{report.peak_name}, MiB"), [Cell(n.mebibytes(e.peak, ""), e.peak) for e in entries]),
         (Column("peak / reference"), [Cell(n.times(e.peak_ratio), e.peak_ratio) for e in entries]),
         (Column("peak / inference"), [Cell(n.times(e.inference_ratio), e.inference_ratio) for e in entries]),
@@ -115,8 +115,11 @@ def _difference(entry: Entry, reference: str | None) -> Cell:
     return Cell(n.difference(entry.difference, unit=entry.unit), entry.difference)
 
 
-def _seeds(entry: Entry, seeds: Sequence[int]) -> Cell:
-    return Cell(n.DASH if entry.complete else f"{len(entry.scores)} of {len(seeds)}", len(entry.scores))
+def _seeds(entries: Sequence[Entry], seeds: Sequence[int]) -> list[Cell]:
+    """Return how many seeds each method has; dashes where all have all."""
+    if all(entry.complete for entry in entries):
+        return [Cell(n.DASH)] * len(entries)
+    return [Cell(f"{len(entry.scores)} of {len(seeds)}", len(entry.scores)) for entry in entries]
 
 
 def _unit(entry: Entry) -> str:

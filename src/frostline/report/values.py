@@ -75,8 +75,12 @@ class Record:
 
     @property
     def learning_rate(self) -> float | None:
-        """The learning rate that it was trained with."""
-        return number(self.config.get("learning_rate"))
+        """The learning rate that it was trained with; YAML reads `1e-4` as text, so text will do."""
+        value = self.config.get("learning_rate")
+        try:
+            return number(float(value) if isinstance(value, str) else value)
+        except ValueError:
+            return None
 
     @property
     def command(self) -> str:
