@@ -1,0 +1,95 @@
+"""Every command in the README and the docs runs, in their order, where a user would run them.
+
+The words stay as they are written. Added to them: a tiny model, and a few keys that make a run short.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from frostline.comparison.config import make_comparison
+from frostline.comparison.runs import Runs
+
+ROOT = Path(__file__).parents[2]
+PAGES = ["README.md", "docs/getting-started.md", "docs/comparing.md"]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+SHORT = {
+    "train": ["max_steps=2", "max_length=16"],
+    "compare": ["max_steps=2", "max_length=16", "memory_steps=0", "time_pairs=0", "inference=false", "--seeds", "1"],
+}
+SENTENCES = {"good": "good fine day", "bad": "bad sad night"}
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """Return the blocks of code that a page has in a language; none is named for commands."""
+    found = BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
+    return [block for name, block in found if name == language]
+
+
+def commands(page: str) -> list[str]:
+    """Return the commands of a page, comments cut off."""
+    lines = "\n".join(blocks(page, "")).splitlines()
+    return [line.partition(" #")[0].strip() for line in lines if line.strip()]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, tiny):
+    """Return a folder with what the commands speak of: data, examples, a comparison's config."""
+    folder = tmp_path_factory.mktemp("place")
+    shutil.copytree(ROOT / "examples", folder / "examples")
+    cola = folder / "glue" / "CoLA"
+    cola.mkdir(parents=True)
+    for name, count in (("train", 20), ("dev", 8)):
+        rows = [f"src\t{i % 2}\t\t{list(SENTENCES.values())[i % 2]} {i}" for i in range(count)]
+        (cola / f"{name}.tsv").write_text("\n".join(rows) + "\n")
+    for name, count in (("reviews", 20), ("held_out", 8)):
+        rows = [f"{list(SENTENCES.values())[i % 2]} {i},{1 + 4 * (i % 2)}" for i in range(count)]
+        (folder / f"{name}.csv").write_text("review,stars\n" + "\n".join(rows) + "\n")
+    config = {"data": "reviews.csv", "validation": "held_out.csv", "text": "review", "label": "stars"}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    return folder
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_commands_of_a_page_run_in_order(page, place, tiny, command, tmp_path, monkeypatch):
+    shutil.copytree(place, tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
+    ran = 0
+    for line in commands(page):
+        words = shlex.split(line)
+        if words[0] == "make":
+            for target in words[1:]:
+                assert subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True).returncode == 0, line
+        elif words[0] == "frostline":
+            added = SHORT.get(words[1], [])
+            # The embedded model's place is taken by a tiny one, unless the run only reads what a run left.
+            model = [f"model={tiny}"] if added and "--resume" not in words else []
+            done = command(*words[1:], *added, *model)
+            assert done.code == 0, f"{line}\n{done.stderr}"
+        else:
+            assert words[0] in ("source", "pip"), f"{line}: not a command that this test knows"
+            continue
+        ran += 1
+    assert ran
+
+
+def test_every_inline_command_is_a_script_or_a_test_that_exists():
+    text = "".join((ROOT / page).read_text(encoding="utf-8") for page in ("README.md", "docs/methods.md"))
+    found = re.findall(r"`(?:python|pytest) (\S+\.py)", text)
+    assert found
+    for name in found:
+        assert (ROOT / name).is_file(), name
+
+
+def test_the_comparison_in_the_docs_is_one(monkeypatch, place):
+    monkeypatch.chdir(place)
+    (block,) = blocks("docs/comparing.md", "yaml")
+    runs = Runs(make_comparison(yaml.safe_load(block), {}))
+    assert len(list(runs.trials())) == len(list(runs.cells())) == 9
