@@ -56,6 +56,8 @@ def test_run_folder_holds_the_record_and_the_model(finished: tuple[Path, str, st
         "config.json",
         "model.safetensors",
         "plan.json",
+        "report.html",
+        "report.md",
         "run.json",
         "steps.csv",
         "tokenizer.json",
