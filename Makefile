@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test test-slow lint types format check clean
+.PHONY: install demo test test-slow test-peers lint types format check clean
 
 install: .venv/installed
 
@@ -23,6 +23,18 @@ test: install
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow
+
+# The packages that rivals come from or are compared with, beside .venv and not in it: PEFT, and so every LoRA run,
+# imports bitsandbytes wherever it is installed, and its memory would be measured with ours.
+PEERS := build/peers
+$(PEERS)/installed: .venv/installed constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps --upgrade \
+		--target $(PEERS) bitsandbytes galore-torch lomo-optim
+	@touch $@
+
+test-peers: $(PEERS)/installed
+	OMP_NUM_THREADS=1 PYTHONPATH=$(PEERS) $(BIN)/python -m pytest -n 2 tests/unit/test_peers*.py \
+		tests/integration/test_peers*.py
 
 lint: install
 	$(BIN)/ruff check .
