@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test test-slow test-peers lint types format check clean
+.PHONY: install demo test test-slow test-peers lint types docs tables format check clean
 
 install: .venv/installed
 
@@ -12,7 +12,7 @@ install: .venv/installed
 		{ echo "Frostline needs Python 3.11 or newer; say which: make PYTHON=python3.12 install"; exit 2; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'
 	@touch $@
 
 demo: install
@@ -43,11 +43,18 @@ lint: install
 types: install
 	$(BIN)/mypy
 
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+# Write the tables of the README files from the committed results.
+tables: install
+	$(BIN)/python benchmarks/tables.py
+
 format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-check: lint types test
+check: lint types docs test
 
 clean:
 	rm -rf .venv build runs .mypy_cache .pytest_cache .ruff_cache
