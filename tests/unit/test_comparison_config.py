@@ -146,3 +146,11 @@ def test_a_label_becomes_a_file_name():
     assert slug("far 10/hidden <b>") == "far-10-hidden-b"
     assert slug("مرحبا") == "مرحبا"
     assert slug("🧊") == "-"
+
+
+def test_learning_rates_that_yaml_reads_as_text_are_numbers():
+    found = runs(
+        {"full": {"learning_rate": "1e-4"}, "lora": {"learning_rates": ["1e-3"]}}, learning_rates={"grid": ["1e-5"]}
+    )
+    assert {run.method: run.config["learning_rate"] for run in found.trials()} == {"full": 1e-5, "lora": 1e-3}
+    assert next(iter(runs({"full": {"learning_rate": "1e-4"}}).cells())).config["learning_rate"] == 1e-4

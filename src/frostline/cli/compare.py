@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from frostline.cli.report import draw
 from frostline.cli.train import parse
 from frostline.errors import ConfigError
 
@@ -44,16 +45,15 @@ def compare(
 
     from rich.console import Console
 
-    from frostline import report
     from frostline.comparison.compare import compare as run_all
 
     console = Console(soft_wrap=True, markup=False, emoji=False, highlight=False)
     cells = run_all(config, overwrite=overwrite, retry=retry, console=console)
-    page = report.write(config.output)
     failed = [cell for cell in cells if cell["status"] != "finished"]
-    print(f"{len(cells) - len(failed)} of {len(cells)} cells finished  |  {page}")
+    print(f"{len(cells) - len(failed)} of {len(cells)} cells finished  |  {config.output}")
     for cell in failed:
         print(f"  {cell['name']} {cell['status']}: {cell['reason']}")
+    draw(config.output)
     if len(failed) == len(cells):
         raise ConfigError(f"no cell finished; the first reason: {failed[0]['reason']}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,16 @@ def report(
     from frostline.report import write
 
     print(write(folder, output))
+
+
+def draw(folder: Path) -> None:
+    """Draw the report of what has just finished and print its path; nothing fails for want of a picture."""
+    from frostline.report import write
+
+    try:
+        print(write(folder))
+    except Exception as error:
+        print(f"warning: no report was drawn: {type(error).__name__}: {error}", file=sys.stderr)
 
 
 def register(app: typer.Typer) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
+from frostline.cli.report import draw
 from frostline.errors import ConfigError, nearest
 
 _OPTIONS = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -56,7 +56,7 @@ def train(
         f"{record['peak_bytes'] / 2**20:,.0f} MiB peak  |  {config.output}"
     )
     if not no_report:
-        _report(config.output)
+        draw(config.output)
     if as_json:
         print(json.dumps(record))
 
@@ -86,16 +86,6 @@ def parse(arguments: list[str]) -> tuple[Path | None, dict[str, str]]:
         else:
             raise ConfigError(f"{word!r} is neither key=value nor the only config file ({str(path)!r} came first).")
     return path, overrides
-
-
-def _report(folder: Path) -> None:
-    """Draw the report of a finished run and print its path; a run does not fail for want of a picture."""
-    from frostline.report import write
-
-    try:
-        print(write(folder))
-    except Exception as error:
-        print(f"warning: no report was drawn: {type(error).__name__}: {error}", file=sys.stderr)
 
 
 def _load_plugins(plugins: Any) -> None:

@@ -52,6 +52,12 @@ class ComparisonConfig(BaseModel):
             raise ValueError("a number of seeds or a list of them is needed")
         return list(range(value)) if isinstance(value, int) else value
 
+    def grid_of(self, label: str) -> tuple[float, ...]:
+        """Return the learning rates that a method tries; none if they are given."""
+        if self.learning_rates is None:
+            return ()
+        return tuple(_rates(label, self.methods[label].get("learning_rates", self.learning_rates.grid)))
+
     @model_validator(mode="after")
     def _together(self) -> ComparisonConfig:
         if self.learning_rates:
@@ -59,7 +65,7 @@ class ComparisonConfig(BaseModel):
                 of, own = keys.get("learning_rate_of"), keys.get("learning_rates")
                 if of is not None and (of not in self.methods or "learning_rate_of" in self.methods[of]):
                     raise ValueError(f"{label}: learning_rate_of={of!r} is no method that has trials of its own")
-                if own is not None and (not isinstance(own, list) or len(own) != len(self.learning_rates.grid)):
+                if own is not None and len(_rates(label, own)) != len(self.learning_rates.grid):
                     raise ValueError(
                         f"{label}: learning_rates={own!r} must be a list of {len(self.learning_rates.grid)}, as many "
                         "as in learning_rates.grid: every method gets the same number of trials"
@@ -129,6 +135,16 @@ def _choose_methods(merged: dict[str, Any], names: list[str]) -> dict[str, Any]:
     for label, entry in entries.items():
         entry.setdefault("method", label)
     return {name: entries[name] for name in names} if names else entries
+
+
+def _rates(label: str, value: Any) -> list[float]:
+    """Return a list of learning rates; YAML reads 1e-4, without a point, as text."""
+    try:
+        if not isinstance(value, list):
+            raise ValueError("a list is needed")
+        return [float(rate) for rate in value]
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{label}: learning_rates={value!r} is refused: a list of numbers is needed") from error
 
 
 def _choose(what: str, entries: Mapping[str, Any], names: list[str]) -> dict[str, Any]:

@@ -86,7 +86,6 @@ class Runs:
                     f"two runs would share the record {run.name!r}: {former.task}, {former.method}, seed {former.seed} "
                     f"and {run.task}, {run.method}, seed {run.seed}. Rename one, or leave the repeated value out."
                 )
-            _check(run)
 
     def trials(self) -> Iterator[Run]:
         """Yield the runs that choose the learning rates, on a split of train."""
@@ -97,7 +96,8 @@ class Runs:
             for task, row in self._pairs():
                 if row.group == row.label:
                     rate = row.grid[place]
-                    yield self._run("trial", task, row, f"lr{rate:g}", asked | {"validation": "split"}).at(rate)
+                    keys = asked | {"validation": "split", "learning_rate": rate}
+                    yield self._run("trial", task, row, f"lr{rate:g}", keys)
 
     def cells(self) -> Iterator[Run]:
         """Yield the training runs, seed by seed and in turn, so that drift of the machine hits all alike."""
@@ -134,8 +134,19 @@ class Runs:
     def _run(self, kind: Kind, task: str, row: Row, suffix: str, keys: dict[str, Any], seed: int | None = None) -> Run:
         seed = self.config.seeds[0] if seed is None else seed
         values = {**QUIET, **self.config.train, **self.tasks[task], **row.keys, **keys, "seed": seed}
-        config = json.loads(json.dumps(values, default=str))
+        config = self._normalised(task, row.label, values)
         return Run(kind, f"{slug(task)}.{slug(row.label)}.{suffix}", task, row.label, seed, config, row.group)
+
+    def _normalised(self, task: str, label: str, values: dict[str, Any]) -> dict[str, Any]:
+        """Return the keys of a run as JSON values of the types they are meant to have, checked as for training."""
+        try:
+            config = make_config({**values, "output": "-"})
+            plugins.load(config.plugins)
+            validate_settings(methods.get(config.method), config.settings)
+        except ConfigError as error:
+            raise ConfigError(f"{task}, {label}: {error}") from error
+        kept: dict[str, Any] = json.loads(config.model_dump_json(include=set(values)))
+        return kept
 
 
 WARM_UP = 5  # steps before the first pair: caches, the allocator, FAR's priming
@@ -160,14 +171,5 @@ def _rows(config: ComparisonConfig) -> Iterator[Row]:
             if config.learning_rates is not None:
                 source = entry.get("learning_rate_of", label)
                 group = source + ending
-                grid = tuple(config.methods[source].get("learning_rates", config.learning_rates.grid))
+                grid = config.grid_of(source)
             yield Row(label + ending, keys | chosen, group, grid)
-
-
-def _check(run: Run) -> None:
-    try:
-        config = make_config({**run.config, "output": "-"})
-        plugins.load(config.plugins)
-        validate_settings(methods.get(config.method), config.settings)
-    except ConfigError as error:
-        raise ConfigError(f"{run.task}, {run.method}: {error}") from error
