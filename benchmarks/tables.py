@@ -128,11 +128,22 @@ def real_text() -> str:
     return markdown(head, rows)
 
 
+def claimed() -> str:
+    """What the papers claim beside what we measured."""
+    sys.path.insert(0, str(HERE))
+    import claims
+
+    rows = claims.rows(comparison("glue"), _json("step_cost/results/step_cost.json"))
+    table = markdown(["claimed", "measured", "of what, and why it differs"], rows)
+    return table.replace("| ---: | ---: |", "| ---: | --- |", 1)
+
+
 TABLES: dict[str, Callable[[], str]] = {"real_text": real_text, "step_cost": step_cost, "scheduling": scheduling}
 for _name in ("glue",):
     if (HERE / _name / "results" / "comparison.json").is_file():
         TABLES[f"{_name}/scores"] = partial(scores, _name)
         TABLES[f"{_name}/costs"] = partial(costs, _name)
+        TABLES[f"{_name}/claims"] = claimed
 
 
 def pages() -> list[Path]:

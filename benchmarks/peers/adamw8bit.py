@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import importlib
 import logging
+import sys
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field
@@ -25,6 +27,9 @@ from frostline.anatomy import Anatomy
 from frostline.errors import ConfigError
 from frostline.methods import base
 from frostline.methods.full import Full
+
+# Where `make test-peers` puts the package: out of .venv, in which PEFT would import it for every LoRA run.
+BESIDE = Path(__file__).resolve().parents[2] / "build" / "peers"
 
 
 def storable(adamw: type[Any]) -> type[Any]:
@@ -58,6 +63,8 @@ class AdamW8bit(Full):
 
     def prepare(self, model: nn.Module, anatomy: Anatomy) -> None:
         """Find the package; ConfigError where it is not installed."""
+        if BESIDE.is_dir() and str(BESIDE) not in sys.path:
+            sys.path.append(str(BESIDE))
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of kernels that only inference has
         try:
             self._package = importlib.import_module("bitsandbytes.optim")

@@ -30,6 +30,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "far10_output": {"method": "far", "retention": 0.1, "nodes": "output", "total_steps": 100},
     "far40_hidden": {"method": "far", "retention": 0.4, "nodes": "hidden", "total_steps": 100},
     "far40_output": {"method": "far", "retention": 0.4, "nodes": "output", "total_steps": 100},
+    "far90_output": {"method": "far", "retention": 0.9, "nodes": "output", "total_steps": 100},
     "slimfit90": {"method": "slimfit", "rate": 0.9},
     "layers2": {"method": "layers", "count": 2},
     "lora8": {"method": "lora", "rank": 8},
