@@ -66,7 +66,7 @@ def plugin(tmp_path_factory):
 
 def run(values, output, **changes):
     stream = StringIO()
-    compare(make_comparison({**values, "output": output, **changes}, {}), console=Console(file=stream, width=200))
+    compare(make_comparison({**values, "output": output, **changes}, {}), console=Console(file=stream, soft_wrap=True))
     return stream.getvalue()
 
 
