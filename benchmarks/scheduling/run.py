@@ -65,13 +65,14 @@ def main() -> None:
     """Measure each shape and write the result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=40)
-    pairs = parser.parse_args().pairs
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "scheduling.json")
+    arguments = parser.parse_args()
+    pairs = arguments.pairs
     quiet()
     results = {name: measure(*shape, pairs) for name, shape in SHAPES.items()}
     record = {"pairs": pairs, "results": results, "versions": versions(), "hardware": hardware()}
-    path = Path(__file__).parent / "results" / "scheduling.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(record, indent=1) + "\n")
+    arguments.output.parent.mkdir(exist_ok=True)
+    arguments.output.write_text(json.dumps(record, indent=1) + "\n")
     for name, figures in results.items():
         print(name, {key: round(value, 4) for key, value in figures.items()})
 

@@ -83,6 +83,8 @@ def main() -> None:
     """Measure and write the result; with --peak-of, measure one method's peak and print it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peak-of", nargs=3, metavar=("METHOD", "BATCH", "LENGTH"))
+    parser.add_argument("--rounds", type=int, help="of steps of all methods, after the warm-up")
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "step_cost.json")
     arguments = parser.parse_args()
     quiet()
     if arguments.peak_of:
@@ -95,16 +97,15 @@ def main() -> None:
         return
     results: dict[str, Any] = {}
     for shape, (batch, length, rounds) in SHAPES.items():
-        results[shape] = times(batch, length, rounds)
+        results[shape] = times(batch, length, arguments.rounds or rounds)
         for name, figures in results[shape].items():
             command = [sys.executable, __file__, "--peak-of", name, str(batch), str(length)]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             figures["peak_bytes"] = int(done.stdout.split()[-1])
             print(shape, name, {k: round(v, 3) for k, v in figures.items()}, flush=True)
     record = {"shapes": SHAPES, "results": results, "versions": versions(), "hardware": hardware()}
-    path = Path(__file__).parent / "results" / "step_cost.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(record, indent=1) + "\n")
+    arguments.output.parent.mkdir(exist_ok=True)
+    arguments.output.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,12 +81,38 @@ def test_the_commands_of_a_page_run_in_order(page, place, tiny, command, tmp_pat
     assert ran
 
 
-def test_every_inline_command_is_a_script_or_a_test_that_exists():
+def inline() -> list[str]:
+    """Return the scripts and tests that are named as commands in running text."""
     text = "".join((ROOT / page).read_text(encoding="utf-8") for page in ("README.md", "docs/methods.md"))
-    found = re.findall(r"`(?:python|pytest) (\S+\.py)", text)
-    assert found
-    for name in found:
+    return sorted(set(re.findall(r"`(?:python|pytest)\s(\S+\.py)", text)))
+
+
+def test_every_command_in_running_text_is_a_script_or_a_test_that_exists():
+    assert inline()
+    for name in inline():
         assert (ROOT / name).is_file(), name
+
+
+# What makes a script short; one that needs the data in ../shared is asked only how it is used.
+SCRIPTS = {
+    "benchmarks/real_text/run.py": ["--help"],
+    "benchmarks/scheduling/run.py": ["--pairs", "1"],
+    "benchmarks/step_cost/run.py": ["--rounds", "1"],
+    "benchmarks/step_cost/shares.py": [],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_named_in_running_text_runs(name, tmp_path):
+    words = [*SCRIPTS[name], *(["--output", str(tmp_path / "x.json")] if name.endswith("run.py") else [])]
+    words = SCRIPTS[name] if "--help" in words else words
+    done = subprocess.run([sys.executable, str(ROOT / name), *words], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_no_script_is_left_out():
+    assert set(SCRIPTS) == {name for name in inline() if name.startswith("benchmarks/")}
 
 
 def test_the_comparison_in_the_docs_is_one(monkeypatch, place):

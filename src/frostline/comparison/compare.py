@@ -120,7 +120,7 @@ class _Comparison:
         self._lost = {(t["task"], t["method"]): t["reason"] for t in trials if t["status"] != "finished"}
         cells = self._phase(map(self._tuned, self._runs.cells()), self._train, self._config.jobs)
         self._phase(map(self._tuned, self._runs.memory()), self._train, self._config.jobs)
-        self._phase(map(self._tuned, self._runs.time()), self._pair, 1)
+        self._phase(map(self._tuned, self._runs.time()), self._pair, self._config.jobs)
         return cells
 
     def _tuned(self, run: Run) -> Run:

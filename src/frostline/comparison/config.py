@@ -39,7 +39,7 @@ class ComparisonConfig(BaseModel):
     seeds: list[int] = Field([0], min_length=1, description="a number of seeds (0, 1, ...), or a list")
     learning_rates: LearningRates | None = Field(None, description="left out, learning_rate is as given")
     reference: str | None = Field(None, description="the method that others are measured by; `full` if it is there")
-    jobs: int = Field(1, ge=1, description="runs at a time; times are measured one at a time in any case")
+    jobs: int = Field(1, ge=1, description="runs at a time; of a pair that takes turns only one computes")
     threads: int | None = Field(None, ge=1, description="of torch in each run; the cores shared out if left out")
     memory_steps: int = Field(6, ge=0, description="steps under the tracker of tensors; 0 leaves it out")
     time_pairs: int = Field(20, ge=0, description="steps paired with the reference's; 0 leaves it out")

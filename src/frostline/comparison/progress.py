@@ -49,7 +49,7 @@ class Progress:
         seconds = 0.0
         for kind, count in self._left.items():
             each = statistics.fmean(self._seconds[kind] or every)
-            seconds += count * each / (1 if kind == "time" else self._jobs)
+            seconds += count * each / self._jobs
         if not any(self._left.values()):
             return ""
         return f"about {seconds / 60:.0f} min left" if seconds >= 90 else f"about {seconds:.0f} s left"
