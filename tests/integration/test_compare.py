@@ -30,7 +30,12 @@ class Broken(base.ConstantMethod):
     source = "a test"
 
     def trained(self, anatomy):
+        print("what a method prints is not the protocol's")
         return anatomy.units
+
+@methods.register
+class Talkative(Broken):
+    name = "talkative"
 
 @methods.register
 class Greedy(Broken):
@@ -83,7 +88,7 @@ def whole(values, plugin, tmp_path_factory):
         values,
         folder,
         plugins=[str(plugin)],
-        methods={"full": {}, "head": {}, "greedy": {}, "faulty": {}},
+        methods={"full": {}, "talkative": {"learning_rate_of": "full"}, "head": {}, "greedy": {}, "faulty": {}},
         learning_rates={"grid": [1e-3, 1e-2], "train": {"validation_share": 0.25}},
         memory_steps=2,
         time_pairs=3,
@@ -97,7 +102,7 @@ def test_every_run_leaves_a_record_with_what_it_was_made_of(whole):
     expected = json.loads((folder / "comparison.json").read_text())["expected"]
     found = records(folder)
     assert sorted(found) == sorted(name for names in expected.values() for name in names)
-    assert {kind: len(names) for kind, names in expected.items()} == {"trial": 8, "cell": 4, "memory": 5, "time": 3}
+    assert {kind: len(names) for kind, names in expected.items()} == {"trial": 8, "cell": 5, "memory": 6, "time": 4}
     cell = next(record for name, record in found.items() if name.endswith("full.seed0"))
     assert cell["status"] == "finished"
     assert cell["train_info"]["memory"]["process_peak"] > 10 * 2**20
@@ -143,6 +148,7 @@ def test_memory_is_told_apart_and_times_are_paired(whole):
         assert sum(memory["at_tensor_peak"].values()) == memory["tensor_peak"]
     assert head["saved_activations"] < full["saved_activations"]
     assert head["tensor_peak"] < full["tensor_peak"]
+    assert full["at_tensor_peak"]["optimizer"] > head["at_tensor_peak"]["optimizer"] > 0
     alone = next(r for r in found.values() if r["method"] == "inference")["train_info"]["memory"]
     assert alone["saved_activations"] == 0
     assert alone["process_peak"] > 10 * 2**20
@@ -154,9 +160,9 @@ def test_memory_is_told_apart_and_times_are_paired(whole):
 
 def test_progress_says_what_is_left(whole):
     lines = whole[1].splitlines()
-    assert lines[0].startswith("[1/20] ")
+    assert lines[0].startswith("[1/23] ")
     assert any("left" in line for line in lines)
-    assert lines[-1].startswith("[20/20] ")
+    assert lines[-1].startswith("[23/23] ")
 
 
 def test_killed_in_the_middle_it_repeats_nothing_and_ends_the_same(values, tmp_path):
@@ -185,16 +191,17 @@ def test_killed_in_the_middle_it_repeats_nothing_and_ends_the_same(values, tmp_p
 
 
 def test_other_keys_are_refused_and_overwritten_only_on_demand(whole, values, plugin):
+    before = (whole[0] / "comparison.json").read_text()
     with pytest.raises(ConfigError, match="max_length"):
         run(values, whole[0], plugins=[str(plugin)], methods={"full": {}}, max_length=9, learning_rate=1e-3)
+    assert (whole[0] / "comparison.json").read_text() == before
 
 
 def test_trials_need_validation_data_of_the_source_s_own(values, task, tmp_path):
-    with pytest.raises(ConfigError, match="brings no validation data"):
-        run(
-            {**values, "data": str(task / "train.csv")},
-            tmp_path / "x",
-            methods={"full": {}},
-            learning_rates={"grid": [1e-3]},
-        )
+    for changes in (
+        {"data": str(task / "train.csv"), "methods": {"full": {}}},
+        {"methods": {"full": {}, "head": {"validation": "split"}}},
+    ):
+        with pytest.raises(ConfigError, match="brings no validation data"):
+            run(values, tmp_path / "x", learning_rates=[1e-3], **changes)
     assert not (tmp_path / "x").exists()

@@ -105,7 +105,6 @@ def test_times_are_paired_with_the_reference_on_the_same_batches():
         ({"methods": {"a b": {"method": "full"}, "a-b": {"method": "head"}}}, "share the record"),
         ({"seeds": [1, 1]}, "share the record"),
         ({"columns": {"batch_size": [8, 8]}}, "share the record"),
-        ({"methods": {"inference": {"method": "full"}}}, "share the record"),
         ({"columns": {"batch_sise": [8]}}, "batch_size"),
         ({"columns": {"seed": [1, 2]}}, "'seed'"),
         ({"methods": {"fra": {}}}, "far"),
@@ -126,6 +125,13 @@ def test_times_are_paired_with_the_reference_on_the_same_batches():
         ({"learning_rates": {"grid": [1e-4]}, "methods": {"full": {"learning_rates": [1, 2]}}}, "same number"),
         ({"learning_rates": {"grid": [1e-4]}, "methods": {"full": {"learning_rate_of": "x"}}}, "learning_rate_of"),
         ({"learning_rates": {"grid": [-1.0]}}, "learning_rate"),
+        ({"learning_rates": [1e-4], "columns": {"learning_rate": [0.1, 0.2]}}, "learning_rate"),
+        ({"learning_rates": [1e-4], "methods": {"full": {"learning_rate": 0.1}}}, "learning_rates, a list of 1"),
+        ({"learning_rates": {"grid": [1e-4], "train": {"seed": 3}}}, "'seed'"),
+        ({"learning_rates": {"grid": [1e-4], "train": {"epochs": 3}}, "columns": {"epochs": [1, 2]}}, "'epochs'"),
+        ({"columns": {"batch_size": []}}, "batch_size"),
+        ({"methods": {"inference": {"method": "full"}}, "inference": False}, "inference"),
+        ({"memory_steps": 1}, "at least 2"),
     ],
 )
 def test_what_cannot_be_compared_is_refused_by_name(values, says):
@@ -142,15 +148,35 @@ def test_unknown_methods_and_tasks_on_the_command_line_are_refused_by_name():
         make_comparison({"methods": METHODS}, {})
 
 
+def test_the_reference_is_paired_row_by_row_with_the_same_columns():
+    found = runs(
+        {"full_small": {"method": "layers"}, "full": {}, "wide": {"method": "head", "batch_size": 4}},
+        reference="full",
+        columns={"max_length": [8, 16]},
+    )
+    assert found.reference == "full max_length=8"
+    pairs = [(run.method, found.reference_of(run).method) for run in found.time()]
+    assert pairs == [
+        ("full_small max_length=8", "full max_length=8"),
+        ("full_small max_length=16", "full max_length=16"),
+    ]  # and none for the method with batches of its own
+
+
+def test_a_list_of_learning_rates_and_a_path_for_a_task_will_do():
+    config = make_comparison({"output": "o", "methods": METHODS, "learning_rates": [1e-4], "tasks": {"a": "x.csv"}}, {})
+    assert config.learning_rates.grid == [1e-4]
+    assert config.tasks == {"a": {"data": "x.csv"}}
+
+
 def test_a_label_becomes_a_file_name():
     assert slug("far 10/hidden <b>") == "far-10-hidden-b"
     assert slug("مرحبا") == "مرحبا"
     assert slug("🧊") == "-"
+    assert len(slug("é" * 300).encode()) <= 80
+    assert slug("a" * 300) != slug("a" * 301)
 
 
 def test_learning_rates_that_yaml_reads_as_text_are_numbers():
-    found = runs(
-        {"full": {"learning_rate": "1e-4"}, "lora": {"learning_rates": ["1e-3"]}}, learning_rates={"grid": ["1e-5"]}
-    )
+    found = runs({"full": {}, "lora": {"learning_rates": ["1e-3"]}}, learning_rates={"grid": ["1e-5"]})
     assert {run.method: run.config["learning_rate"] for run in found.trials()} == {"full": 1e-5, "lora": 1e-3}
     assert next(iter(runs({"full": {"learning_rate": "1e-4"}}).cells())).config["learning_rate"] == 1e-4

@@ -1,6 +1,7 @@
 """Records: what is kept, what is made anew, and which learning rate wins."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -21,7 +22,10 @@ def folder(tmp_path):
 
 
 def record(**changes):
-    return make_record(RUN, status="finished", result={"metrics": {"a": 1.0}, "metric": "a"}, run_info={}) | changes
+    return (
+        make_record(RUN, status="finished", result={"metrics": {"a": 1.0}, "metric": "a"}, run_info={"seconds": 1.0})
+        | changes
+    )
 
 
 def test_a_record_comes_back_as_it_was_written(folder):
@@ -35,6 +39,23 @@ def test_a_record_comes_back_as_it_was_written(folder):
 def test_a_damaged_or_foreign_record_is_made_anew(folder, content):
     (folder.path / f"{RUN.name}.json").write_text(content)
     assert folder.read(RUN) is None
+
+
+@pytest.mark.parametrize("lost", ["run_info", "train_info"])
+def test_a_record_that_lacks_a_part_is_made_anew(folder, lost):
+    folder.write({key: value for key, value in record().items() if key != lost})
+    assert folder.read(RUN) is None
+
+
+def test_a_key_at_its_default_is_the_same_as_none(folder):
+    folder.write(record())
+    run = replace(RUN, config={**RUN.config, "weight_decay": 0.0})
+    assert folder.read(run) == record()
+
+
+def test_a_second_comparison_in_the_folder_is_refused(folder):
+    with pytest.raises(ConfigError, match="under way"):
+        ComparisonFolder(folder.path).open()
 
 
 def test_a_record_of_other_keys_is_refused_unless_it_may_be_made_anew(folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -44,14 +45,15 @@ def compare(
     """
     quiet()
     runs = Runs(config)
-    for trial in {run.task: run for run in runs.trials()}.values():
-        given = {**config.train, **runs.tasks[trial.task]}
-        _require_validation(trial, given.get("validation"))
+    _require_data(runs)
     folder = ComparisonFolder(config.output)
+    chosen = frozenset({"learning_rate"}) if config.learning_rates else frozenset[str]()
+    for run in (*runs.trials(), *runs.cells()):
+        folder.read(run, overwrite=overwrite, ignore=chosen if run.group and run.kind == "cell" else frozenset())
     folder.open()
-    folder.write_plan(_plan(config, runs))
     threads = config.threads or max(1, (os.cpu_count() or 1) // config.jobs)
     try:
+        folder.write_plan(_plan(config, runs))
         with Processes(config.output / ".running", threads) as processes:
             return _Comparison(config, runs, folder, processes, console, overwrite=overwrite, retry=retry).run()
     except KeyboardInterrupt as error:
@@ -62,16 +64,21 @@ def compare(
         raise CheckpointError(f"a record cannot be written: {error}. What is finished is kept.") from error
 
 
-def _require_validation(trial: Run, own_validation: str | None) -> None:
-    """Refuse trials on data whose own split is made anew: they could see the rows that the cells are scored on."""
-    config = make_config({**trial.config, "validation": own_validation, "output": "-"})
-    asked = Asked(config.text, config.text_pair, config.label, config.delimiter)
-    if read_train(config.data, asked, config.validation)[1] is None:
-        raise ConfigError(
-            f"{trial.task}: {config.data!r} brings no validation data, so learning-rate trials could see the rows that "
-            "the cells are scored on. Name a file with `validation`, or give learning_rate and leave "
-            "learning_rates out."
-        )
+def _require_data(runs: Runs) -> None:
+    """Refuse data that cannot be read, and trials that could see the rows that the cells are scored on."""
+    read: dict[str, bool] = {}
+    for cell in runs.cells():
+        config = make_config({**cell.config, "output": "-"})
+        key = json.dumps([config.data, config.validation, config.text, config.text_pair, config.label])
+        if key not in read:
+            asked = Asked(config.text, config.text_pair, config.label, config.delimiter)
+            read[key] = read_train(config.data, asked, config.validation)[1] is not None
+        if cell.group is not None and not read[key]:
+            raise ConfigError(
+                f"{cell.task}: {config.data!r} brings no validation data (validation={config.validation}), so "
+                "learning-rate trials could see the rows that the cells are scored on. Name a file with `validation`, "
+                "or give learning_rate and leave learning_rates out."
+            )
 
 
 def _plan(config: ComparisonConfig, runs: Runs) -> Record:
@@ -161,12 +168,14 @@ class _Comparison:
             outcome = Outcome("failed", reason, None, self._folder.path)
         else:
             outcome = do(run)
+            if outcome.reason is not None and os.strerror(errno.ENOSPC) in outcome.reason:
+                raise OSError(errno.ENOSPC, outcome.reason)  # the next run would fail for the same reason
         seconds = time.perf_counter() - clock
         info = run_info(began, seconds, threads=self._processes.threads, jobs=jobs)
         return make_record(run, status=outcome.status, reason=outcome.reason, result=outcome.result, run_info=info)
 
     def _train(self, run: Run) -> Outcome:
-        kind = "inference" if run.method == INFERENCE else run.kind
+        kind = INFERENCE if run.method == INFERENCE else run.kind
         with self._processes.start(kind, run.name, run.config) as child:
             outcome = child.outcome()
             if run.kind == "cell" and outcome.result is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -12,6 +12,8 @@ from frostline.config import TrainConfig
 from frostline.errors import ConfigError, nearest
 
 METHOD_KEYS = ("learning_rates", "learning_rate_of")  # in a method's entry, beside the keys of `frostline train`
+
+_NOT_A_TRIAL_S = frozenset({"method", "settings", "seed", "learning_rate", "data", "validation", "output", "plugins"})
 
 
 class LearningRates(BaseModel):
@@ -33,7 +35,7 @@ class ComparisonConfig(BaseModel):
     train: dict[str, Any] = Field(default_factory=dict, description="keys of `frostline train` for every run")
     tasks: dict[str, dict[str, Any]] = Field(default_factory=dict, description="name -> keys over those of train")
     methods: dict[str, dict[str, Any]] = Field(min_length=1, description="name -> keys over those of the task")
-    columns: dict[str, list[Any]] = Field(
+    columns: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
         default_factory=dict, description="train key -> values; every method is run with each of them"
     )
     seeds: list[int] = Field([0], min_length=1, description="a number of seeds (0, 1, ...), or a list")
@@ -48,9 +50,21 @@ class ComparisonConfig(BaseModel):
     @field_validator("seeds", mode="before")
     @classmethod
     def _count(cls, value: object) -> object:
-        if isinstance(value, bool):
-            raise ValueError("a number of seeds or a list of them is needed")
+        if isinstance(value, bool) or (isinstance(value, int) and value < 1):
+            raise ValueError("a number of seeds, at least 1, or a list of them is needed: 3, or [0, 7, 12]")
         return list(range(value)) if isinstance(value, int) else value
+
+    @field_validator("learning_rates", mode="before")
+    @classmethod
+    def _grid_alone(cls, value: object) -> object:
+        return {"grid": value} if isinstance(value, list) else value
+
+    @field_validator("memory_steps")
+    @classmethod
+    def _two_steps(cls, value: int) -> int:
+        if value == 1:
+            raise ValueError("give at least 2 (the optimizer's state is there from the second step on), or 0 for none")
+        return value
 
     def grid_of(self, label: str) -> tuple[float, ...]:
         """Return the learning rates that a method tries; none if they are given."""
@@ -61,8 +75,15 @@ class ComparisonConfig(BaseModel):
     @model_validator(mode="after")
     def _together(self) -> ComparisonConfig:
         if self.learning_rates:
+            for key in _NOT_A_TRIAL_S.intersection(self.learning_rates.train):
+                raise ValueError(f"learning_rates.train: {key!r} is not a trial's to set; leave it out")
             for label, keys in self.methods.items():
                 of, own = keys.get("learning_rate_of"), keys.get("learning_rates")
+                if "learning_rate" in keys:
+                    raise ValueError(
+                        f"{label}: learning_rate={keys['learning_rate']!r} is given, and learning_rates chooses one; "
+                        f"give it learning_rates, a list of {len(self.learning_rates.grid)}"
+                    )
                 if of is not None and (of not in self.methods or "learning_rate_of" in self.methods[of]):
                     raise ValueError(f"{label}: learning_rate_of={of!r} is no method that has trials of its own")
                 if own is not None and len(_rates(label, own)) != len(self.learning_rates.grid):
@@ -151,7 +172,8 @@ def _choose(what: str, entries: Mapping[str, Any], names: list[str]) -> dict[str
     for name in names:
         if name not in entries:
             raise ConfigError(f"there is no {what} {name!r} in the config{nearest(name, entries)}")
-    return {name: entries[name] or {} for name in names or entries}
+    chosen = {name: entries[name] or {} for name in names or entries}
+    return {name: {"data": keys} if isinstance(keys, str) else keys for name, keys in chosen.items()}
 
 
 def _mapping(key: str, value: Any) -> dict[str, Any]:

@@ -68,5 +68,7 @@ def _step(child: Child) -> float | None:
 def _hear(child: Child) -> float | None:
     """Return the seconds that the child tells, None if it has ended."""
     assert child.process.stdout is not None
-    line = child.process.stdout.readline()
-    return float(line.split()[1]) if line.startswith("step ") else None
+    for line in child.process.stdout:
+        if line.startswith("step "):
+            return float(line.split()[1])
+    return None

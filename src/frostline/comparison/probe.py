@@ -48,17 +48,26 @@ def measured(config: TrainConfig, probe: Probe, console: Console) -> dict[str, A
 
 
 class MemoryProbe(Probe):
-    """Follows every tensor; see `meter.TensorTracker`."""
+    """Follows every tensor, see `meter.TensorTracker`; every step is on the first batch, which is the longest.
+
+    So the optimizer's state is there when that batch comes, and every turn of a schedule meets it.
+    """
 
     def __init__(self) -> None:
         self._tracker: meter.TensorTracker | None = None
         self._saved: list[int] = []
         self._peak: dict[str, int] = {}
+        self._first: dict[str, Any] | None = None
+
+    def _repeat(self, model: Any, positional: Any, batch: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        self._first = batch if self._first is None else self._first
+        return positional, self._first
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Start to follow."""
+        kwargs["model"].register_forward_pre_hook(self._repeat, with_kwargs=True)
         self._tracker = meter.TensorTracker(kwargs["model"], args.device.type).__enter__()
 
     def on_optimizer_step(
@@ -129,6 +138,7 @@ class Baton(Probe):
         return {}
 
     def _hand_over(self) -> None:
+        meter.synchronize()
         seconds = 0.0 if self._began is None else time.perf_counter() - self._began
         print(f"step {seconds:.9f}", file=self._say, flush=True)
 

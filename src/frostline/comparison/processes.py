@@ -47,19 +47,20 @@ class Child:
 
     def outcome(self) -> Outcome:
         """Wait for the end and return how it was."""
-        assert self.process.stdout is not None
-        output = self.process.stdout.read()  # not communicate(), which would close stdin: the child ends when we do
-        self.process.wait()
+        output, _ = self.process.communicate()
         text = self.errors.read_text(encoding="utf-8", errors="replace")
         if self.process.returncode == 0:
-            return Outcome("finished", None, json.loads(output.splitlines()[-1]), self.folder)
+            try:
+                return Outcome("finished", None, json.loads(output.splitlines()[-1]), self.folder)
+            except (ValueError, IndexError) as error:
+                return Outcome("failed", f"its result cannot be read: {error}", None, self.folder)
         return Outcome(*why(self.process.returncode, text), None, self.folder)
 
 
 def why(code: int, errors: str) -> tuple[str, str]:
     """Return status and reason of a child that failed, from its exit status and what it wrote to stderr."""
     lines = [line.strip() for line in errors.splitlines() if line.strip()]
-    for line in reversed(lines):
+    for line in reversed(lines[-4:]):  # torch's message on memory may have several lines
         if any(words in line.lower() for words in _MEMORY):
             return "out_of_memory", line
     if code == _KILLED:
@@ -102,10 +103,11 @@ class Processes:
         home = Path(tempfile.mkdtemp(dir=self._scratch))
         job = home / "job.json"
         folder = home / name
-        job.write_text(json.dumps({"kind": kind, "config": {**config, "output": str(folder)}}), encoding="utf-8")
+        content = {"kind": kind, "config": {**config, "output": str(folder)}, "parent": os.getpid()}
+        job.write_text(json.dumps(content), encoding="utf-8")
         errors = home / "stderr"
         with errors.open("w", encoding="utf-8") as stream:
-            process = self._popen([sys.executable, "-m", "frostline.comparison.child", str(job)], stream)
+            process = self._popen([sys.executable, "-P", "-m", "frostline.comparison.child", str(job)], stream)
         try:
             yield Child(process, errors, folder)
         finally:

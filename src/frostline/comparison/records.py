@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shlex
 from pathlib import Path
 from typing import Any
 
 from frostline.comparison.runs import Run
+from frostline.config import make_config
 from frostline.errors import ConfigError
 from frostline.training.run_folder import write_json
 
@@ -78,22 +80,35 @@ class ComparisonFolder:
         self.steps = path / "steps"
 
     def open(self) -> None:
-        """Make the folder, unless it is there; one that holds other things raises ConfigError."""
+        """Make the folder, unless it is there, and keep others out of it as long as this process lives.
+
+        Raises:
+            ConfigError: it holds other things, cannot be made, or another comparison is under way in it.
+        """
         if self.path.is_file():
             raise ConfigError(f"output {str(self.path)!r} is a file; name a folder.")
-        if self.path.is_dir() and any(self.path.iterdir()) and not self.plan.is_file():
+        ours = {self.steps.name, ".lock", ".running"}
+        if self.path.is_dir() and not self.plan.is_file() and {path.name for path in self.path.iterdir()} - ours:
             raise ConfigError(f"{str(self.path)!r} is no comparison (it has no comparison.json); name another output.")
         try:
             self.steps.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.path / ".lock").open("w")
         except OSError as error:
-            raise ConfigError(f"the folder {str(self.path)!r} cannot be made: {error}") from error
+            raise ConfigError(f"the folder {str(self.path)!r} cannot be made or written to: {error}") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigError(
+                f"a comparison is under way in {str(self.path)!r}; wait for it, or name another output."
+            ) from error
 
     def write_plan(self, plan: dict[str, Any]) -> None:
         """Write comparison.json; what an earlier start of this comparison planned besides stays planned."""
         try:
             former = json.loads(self.plan.read_text(encoding="utf-8"))
-            assert former["format"] == COMPARISON_FORMAT
-        except (OSError, ValueError, KeyError, TypeError, AssertionError):
+        except (OSError, ValueError):
+            former = {}
+        if not isinstance(former, dict) or former.get("format") != COMPARISON_FORMAT:
             former = {}
         for key in ("tasks", "methods", "seeds"):
             plan[key] += [value for value in former.get(key, ()) if value not in plan[key]]
@@ -102,12 +117,13 @@ class ComparisonFolder:
         plan["started"] = former.get("started", plan["started"])
         write_json(self.plan, plan)
 
-    def read(self, run: Run, *, overwrite: bool = False) -> dict[str, Any] | None:
+    def read(self, run: Run, *, overwrite: bool = False, ignore: frozenset[str] = frozenset()) -> dict[str, Any] | None:
         """Return the record of a run that was made already, None if it is to be made.
 
         Args:
             run: what is wanted.
             overwrite: whether a record of other keys may be made anew.
+            ignore: keys that may differ.
 
         Raises:
             ConfigError: the record is of a run with other keys, and may not be made anew.
@@ -115,22 +131,38 @@ class ComparisonFolder:
         path = self.path / f"{run.name}.json"
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
-            config = record["config"]
-            assert record["format"] == RECORD_FORMAT
-            assert record["kind"] == run.kind
-        except (OSError, ValueError, KeyError, TypeError, AssertionError):
+            config = _full(record["config"])
+        except (OSError, ValueError, KeyError, TypeError, ConfigError):
             return None  # not there, or damaged: it is made anew
-        for key in {**config, **run.config}:
-            if config.get(key) != run.config.get(key):
-                if overwrite:
-                    return None
-                raise ConfigError(
-                    f"{path} was made with {key}={config.get(key)!r}, not {run.config.get(key)!r}. Take another "
-                    "output, or --overwrite to make such records anew."
-                )
+        if (record.get("format"), record.get("kind")) != (RECORD_FORMAT, run.kind) or not _is_whole(record):
+            return None
+        wanted = _full(run.config)
+        for key in (key for key in wanted if key not in ignore and config.get(key) != wanted[key]):
+            if overwrite or run.kind in ("memory", "time"):  # probes are cheap
+                return None
+            raise ConfigError(
+                f"{path} was made with {key}={config.get(key)!r}, not {wanted[key]!r}. Take another "
+                "output, or --overwrite to make such records anew."
+            )
         found: dict[str, Any] = record
         return found
 
     def write(self, record: dict[str, Any]) -> None:
         """Write one record."""
         write_json(self.path / f"{record['name']}.json", record)
+
+
+def _full(config: dict[str, Any]) -> dict[str, Any]:
+    """Return every key of a run, those at their defaults as well."""
+    full: dict[str, Any] = json.loads(make_config({**config, "output": "-"}).model_dump_json())
+    return full
+
+
+def _is_whole(record: dict[str, Any]) -> bool:
+    """Tell whether a record has what the comparison itself reads of it."""
+    info, train = record.get("run_info"), record.get("train_info")
+    if not isinstance(info, dict) or not isinstance(info.get("seconds"), int | float) or not isinstance(train, dict):
+        return False
+    if record.get("status") != "finished" or record["kind"] in ("memory", "time"):
+        return True
+    return isinstance(train.get("metrics"), dict) and train.get("metric") in train["metrics"]

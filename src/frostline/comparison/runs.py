@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import re
@@ -18,6 +19,7 @@ from frostline.methods.base import validate_settings
 
 Kind = Literal["trial", "cell", "memory", "time"]
 INFERENCE = "inference"
+_LONGEST = 80  # bytes of a part of a file name; file systems allow 255 for all parts
 # What no cell needs: its scores come at the end, once, and its weights are not kept.
 QUIET = {"eval_strategy": "no", "save_strategy": "no"}
 
@@ -48,20 +50,36 @@ class Run:
 
 @dataclass(frozen=True)
 class Row:
-    """A method with its settings and the values of the columns: a row of the table."""
+    """A method with its settings and the values of the columns: a row of the table.
+
+    Attributes:
+        label: the method's name, and the columns' values.
+        method: its name alone.
+        ending: the columns' values alone.
+        keys: of `frostline train`.
+        group: label of the row whose trials choose the learning rate, None if it is given.
+        grid: the learning rates to try.
+    """
 
     label: str
+    method: str
+    ending: str
     keys: dict[str, Any]
     group: str | None
     grid: tuple[float, ...]
 
 
-_INFERENCE_ROW = Row(INFERENCE, {"method": "full"}, None, ())
+_INFERENCE_ROW = Row(INFERENCE, INFERENCE, "", {"method": "full"}, None, ())
+# Two steps are worth a ratio only if these are the same for both.
+_OF_A_BATCH = ("data", "batch_size", "max_length", "sampling", "gradient_accumulation_steps", "max_train", "seed")
 
 
 def slug(text: str) -> str:
     """Return the text as a part of a file name: letters, digits, `_` and `-` stay, the rest becomes `-`."""
-    return re.sub(r"[^\w-]+", "-", text).strip("-") or "-"
+    short = re.sub(r"[^\w-]+", "-", text).strip("-") or "-"
+    if len(short.encode()) <= _LONGEST:
+        return short
+    return short.encode()[: _LONGEST - 9].decode(errors="ignore") + "-" + hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 class Runs:
@@ -75,9 +93,11 @@ class Runs:
         self.config = config
         self.tasks = config.tasks or {_task_name(config): {}}
         self.rows = list(_rows(config))
-        self.reference = config.reference or next((r.label for r in self.rows if r.keys["method"] == "full"), None)
-        if config.reference is not None and config.reference not in [row.label for row in self.rows]:
-            self.reference = next(row.label for row in self.rows if row.label.startswith(config.reference))
+        named = config.reference or next((row.method for row in self.rows if row.keys["method"] == "full"), None)
+        self._reference = named
+        self.reference = next((row.label for row in self.rows if row.method == named), None)
+        if any(row.label == INFERENCE for row in self.rows):
+            raise ConfigError(f"a method cannot be called {INFERENCE!r}: that is the row of forward passes alone.")
         seen: dict[str, Run] = {}
         for run in (*self.trials(), *self.cells(), *self.memory(), *self.time()):
             former = seen.setdefault(run.name.casefold(), run)
@@ -107,26 +127,32 @@ class Runs:
 
     def memory(self) -> Iterator[Run]:
         """Yield the runs under the tracker of tensors, and the forward passes alone."""
-        steps = self.config.memory_steps
-        # Batches of like lengths come longest first: the first steps hold the run's peak.
-        keys = {"max_steps": steps, "sampling": "group_by_length"}
-        for task, row in self._pairs() if steps else ():
+        # Batches of like lengths come longest first, and the probe repeats the first.
+        keys = {"max_steps": self.config.memory_steps or 1, "sampling": "group_by_length"}
+        for task, row in self._pairs() if self.config.memory_steps else ():
             yield self._run("memory", task, row, "memory", keys)
         for task in self.tasks if self.config.inference else ():
-            yield self._run(
-                "memory", task, Row(INFERENCE, {"method": "full"}, None, ()), "memory", keys | {"max_steps": 1}
-            )
+            yield self._run("memory", task, _INFERENCE_ROW, "memory", keys)
 
     def time(self) -> Iterator[Run]:
-        """Yield the runs whose steps are paired with the reference's."""
+        """Yield the runs whose steps are paired with the reference's, where both have the same batches."""
         for task, row in self._pairs() if self.config.time_pairs else ():
-            if self.reference is not None and row.label != self.reference:
-                yield self._run("time", task, row, "time", {"max_steps": self.config.time_pairs + WARM_UP})
+            if self._reference is None or row.method == self._reference:
+                continue
+            run = self._timed(task, row)
+            other = self.reference_of(run)
+            if all(run.config.get(key) == other.config.get(key) for key in _OF_A_BATCH):
+                yield run
 
     def reference_of(self, run: Run) -> Run:
-        """Return the reference's run to pair with `run`."""
-        row = next(row for row in self.rows if row.label == self.reference)
-        return self._run("time", run.task, row, "time", {"max_steps": self.config.time_pairs + WARM_UP})
+        """Return the reference's run to pair with `run`: the one with the same values in the columns."""
+        ending = next(row.ending for row in self.rows if row.label == run.method)
+        return self._timed(
+            run.task, next(row for row in self.rows if (row.method, row.ending) == (self._reference, ending))
+        )
+
+    def _timed(self, task: str, row: Row) -> Run:
+        return self._run("time", task, row, "time", {"max_steps": self.config.time_pairs + WARM_UP})
 
     def _pairs(self) -> Iterator[tuple[str, Row]]:
         return itertools.product(self.tasks, self.rows)
@@ -162,6 +188,8 @@ def _rows(config: ComparisonConfig) -> Iterator[Row]:
     for key in config.columns:
         if key not in TrainConfig.model_fields or key in ("output", "seed", "method"):
             raise ConfigError(f"columns: {key!r} is no key that can vary{nearest(key, TrainConfig.model_fields)}")
+        if config.learning_rates is not None and key in ("learning_rate", *config.learning_rates.train):
+            raise ConfigError(f"columns: {key!r} is what learning_rates chooses or sets; leave one of the two out")
     for values in itertools.product(*config.columns.values()):
         chosen = dict(zip(config.columns, values, strict=True))
         ending = "".join(f" {key}={value}" for key, value in chosen.items())
@@ -172,4 +200,4 @@ def _rows(config: ComparisonConfig) -> Iterator[Row]:
                 source = entry.get("learning_rate_of", label)
                 group = source + ending
                 grid = config.grid_of(source)
-            yield Row(label + ending, keys | chosen, group, grid)
+            yield Row(label + ending, label, ending, keys | chosen, group, grid)

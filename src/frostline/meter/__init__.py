@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from frostline.meter.process import Peaks, peaks, reset_peaks
+from frostline.meter.process import Peaks, peaks, reset_peaks, synchronize
 from frostline.meter.tensors import CATEGORIES, TensorTracker
 
-__all__ = ["CATEGORIES", "Peaks", "TensorTracker", "peaks", "reset_peaks"]
+__all__ = ["CATEGORIES", "Peaks", "TensorTracker", "peaks", "reset_peaks", "synchronize"]

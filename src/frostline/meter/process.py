@@ -41,6 +41,12 @@ class Peaks:
         )
 
 
+def synchronize() -> None:
+    """Wait until the accelerator has done what it was given, before a clock is read."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
 def _higher(first: int | None, second: int | None) -> int | None:
     return max((value for value in (first, second) if value is not None), default=None)
 

@@ -110,6 +110,7 @@ class Recorder(TrainerCallback, ExportableState):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Write the row and, every logging step, a line."""
+        meter.synchronize()
         seconds = time.perf_counter() - self._clock.began
         loss, tokens = self._measures.take()
         assert self._stream is not None
