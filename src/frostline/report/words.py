@@ -108,7 +108,7 @@ def lead(study: Study) -> tuple[Paragraph, ...]:
         text: Text = f"{progress(study)}. The rest is still to come; this report shows what is there."
         found.append(Paragraph(text, "warning"))
     deviations = [entry.deviation for entry in study.main if entry.deviation is not None and entry.unit == 100]
-    if deviations:
+    if deviations and statistics.median(deviations) >= 0.0005:  # 0.1 points, as it is shown
         text = (
             f"A method's score varies by {points(statistics.median(deviations))} points between seeds (the median of "
             "the standard deviations). A difference of that size says nothing."

@@ -81,7 +81,7 @@ def _frame(axes: Axes, found: list[Entry], xs: list[float], ys: list[float]) -> 
     axes.tick_params(length=0)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
 
 
 def _front(axes: Axes, entries: list[Entry]) -> list[tuple[float, float, float, float]]:
