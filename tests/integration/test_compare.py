@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -195,6 +196,16 @@ def test_other_keys_are_refused_and_overwritten_only_on_demand(whole, values, pl
     with pytest.raises(ConfigError, match="max_length"):
         run(values, whole[0], plugins=[str(plugin)], methods={"full": {}}, max_length=9, learning_rate=1e-3)
     assert (whole[0] / "comparison.json").read_text() == before
+
+
+def test_changed_data_are_refused(values, task, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(task, data)
+    changes = {"data": str(data), "methods": {"head": {}}, "max_steps": 1}
+    run(values, tmp_path / "x", **changes)
+    (data / "train.csv").write_text((data / "train.csv").read_text().replace("good", "fine"))
+    with pytest.raises(ConfigError, match="SHA-256 differs"):
+        run(values, tmp_path / "x", **changes)
 
 
 def test_trials_need_validation_data_of_the_source_s_own(values, task, tmp_path):

@@ -22,6 +22,7 @@ from frostline.config import make_config
 from frostline.errors import CheckpointError, ConfigError, Interrupted
 from frostline.models import quiet
 from frostline.tasks.sources.columns import Asked
+from frostline.tasks.sources.content import digest
 from frostline.tasks.sources.reading import read_train
 from frostline.training.versions import hardware, versions
 
@@ -45,8 +46,8 @@ def compare(
     """
     quiet()
     runs = Runs(config)
-    _require_data(runs)
     folder = ComparisonFolder(config.output)
+    _require_data(runs, folder)
     chosen = frozenset({"learning_rate"}) if config.learning_rates else frozenset[str]()
     for run in (*runs.trials(), *runs.cells()):
         folder.read(run, overwrite=overwrite, ignore=chosen if run.group and run.kind == "cell" else frozenset())
@@ -64,20 +65,27 @@ def compare(
         raise CheckpointError(f"a record cannot be written: {error}. What is finished is kept.") from error
 
 
-def _require_data(runs: Runs) -> None:
-    """Refuse data that cannot be read, and trials that could see the rows that the cells are scored on."""
-    read: dict[str, bool] = {}
+def _require_data(runs: Runs, folder: ComparisonFolder) -> None:
+    """Refuse data that cannot be read or have changed, and trials that could see the rows that cells are scored on."""
+    read: dict[str, tuple[bool, str]] = {}
     for cell in runs.cells():
         config = make_config({**cell.config, "output": "-"})
         key = json.dumps([config.data, config.validation, config.text, config.text_pair, config.label])
         if key not in read:
             asked = Asked(config.text, config.text_pair, config.label, config.delimiter)
-            read[key] = read_train(config.data, asked, config.validation)[1] is not None
-        if cell.group is not None and not read[key]:
+            train, held = read_train(config.data, asked, config.validation)
+            read[key] = held is not None, digest([train] if held is None else [train, held])
+        has_validation, sha256 = read[key]
+        if cell.group is not None and not has_validation:
             raise ConfigError(
                 f"{cell.task}: {config.data!r} brings no validation data (validation={config.validation}), so "
                 "learning-rate trials could see the rows that the cells are scored on. Name a file with `validation`, "
                 "or give learning_rate and leave learning_rates out."
+            )
+        if folder.data_of(cell) not in (None, sha256):
+            raise ConfigError(
+                f"{cell.task}: the data {config.data!r} are not those that {cell.name} was made with (SHA-256 "
+                "differs). Restore them, or take another output."
             )
 
 

@@ -147,6 +147,14 @@ class ComparisonFolder:
         found: dict[str, Any] = record
         return found
 
+    def data_of(self, run: Run) -> str | None:
+        """Return the SHA-256 of the data that a run was made with; None if it is not made, or does not say."""
+        try:
+            record = json.loads((self.path / f"{run.name}.json").read_text(encoding="utf-8"))
+            return str(record["meta_info"]["data"]["sha256"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
     def write(self, record: dict[str, Any]) -> None:
         """Write one record."""
         write_json(self.path / f"{record['name']}.json", record)
