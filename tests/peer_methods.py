@@ -103,7 +103,7 @@ def saved_bytes(model: nn.Module, *, block_inputs: bool = False, **inputs: Tenso
     blocks = [module for module in model.modules() if block_inputs and isinstance(module, GradientCheckpointingLayer)]
     hooks = [block.register_forward_pre_hook(note_inputs) for block in blocks]
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        model(**(inputs or batch())).loss  # noqa: B018
+        model(**(inputs or batch())).loss  # noqa: B018  # for what the forward pass saves
     for hook in hooks:
         hook.remove()
     return sum(tensor.untyped_storage().nbytes() for tensor in storages.values())

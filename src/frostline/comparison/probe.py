@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import statistics
 import time
+from abc import ABC, abstractmethod
 from typing import Any, TextIO
 
 import torch
@@ -31,12 +32,12 @@ class Enough(Exception):
     """What was to be measured is; the run need not evaluate and save."""
 
 
-class Probe(TrainerCallback):
+class Probe(TrainerCallback, ABC):
     """A callback that measures and then ends the run by raising `Enough`."""
 
+    @abstractmethod
     def result(self) -> dict[str, Any]:
         """Return what was measured, for `train_info`."""
-        raise NotImplementedError
 
 
 def measured(config: TrainConfig, probe: Probe, console: Console) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class TensorTracker(TorchDispatchMode):
     """
 
     def __init__(self, model: nn.Module, device_type: str = "cpu") -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self.live = dict.fromkeys(CATEGORIES, 0)
         self.peak = dict(self.live)
         self.saved_peak = 0
@@ -70,12 +70,12 @@ class TensorTracker(TorchDispatchMode):
         hook = self._model.register_forward_pre_hook(lambda *_: self._mark_model())
         self._stack.callback(hook.remove)
         self._mark_model()
-        super().__enter__()  # type: ignore[no-untyped-call]
+        super().__enter__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return self
 
     def __exit__(self, *details: Any) -> None:
         """Stop to follow."""
-        super().__exit__(*details)  # type: ignore[no-untyped-call]
+        super().__exit__(*details)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self._stack.close()
 
     def __torch_dispatch__(
@@ -123,7 +123,7 @@ class TensorTracker(TorchDispatchMode):
             return
         try:
             storage = tensor.untyped_storage()
-        except NotImplementedError:
+        except NotImplementedError:  # a wrapper tensor, as above
             return
         key, size = storage._cdata, storage.nbytes()
         known = self._storages.get(key)

@@ -48,4 +48,4 @@ def _kind(block: Block) -> str:
 
 def _plain(text: object) -> str:
     """Return text in one piece, where no element can be: in a title."""
-    return "".join(parts(text))  # type: ignore[arg-type]
+    return "".join(parts(text))  # type: ignore[arg-type]  # what a template hands over has no type
