@@ -152,3 +152,10 @@ def test_why_a_child_failed(code, errors, status, reason):
     found = why(code, errors)
     assert found[0] == status
     assert reason in found[1]
+
+
+def test_of_an_error_the_lower_one_is_chosen():
+    trials = [trial("full", 1, 0.3), trial("full", 2, 0.9)]
+    for each in trials:
+        each["train_info"] = {"metric": "mse", "metrics": {"mse": each["train_info"]["metrics"]["m"]}}
+    assert choose_learning_rates(trials) == {("t", "full"): 1}

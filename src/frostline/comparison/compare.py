@@ -21,6 +21,7 @@ from frostline.comparison.runs import INFERENCE, Kind, Run, Runs
 from frostline.config import make_config
 from frostline.errors import CheckpointError, ConfigError, Interrupted
 from frostline.models import quiet
+from frostline.tasks.metrics import METRICS
 from frostline.tasks.sources.columns import Asked
 from frostline.tasks.sources.content import digest
 from frostline.tasks.sources.reading import read_train
@@ -198,7 +199,7 @@ _PHASES: dict[Kind, str] = {"trial": "trials", "cell": "cells", "memory": "memor
 
 
 def choose_learning_rates(trials: Iterable[Record]) -> dict[tuple[str, str], float]:
-    """Return the learning rate of each (task, method): highest score, then lowest loss, then lowest rate.
+    """Return the learning rate of each (task, method): best score, then lowest loss, then lowest rate.
 
     Trials that did not finish, or whose score is no number, do not count.
     """
@@ -207,7 +208,8 @@ def choose_learning_rates(trials: Iterable[Record]) -> dict[tuple[str, str], flo
         if trial["status"] != "finished":
             continue
         info, rate = trial["train_info"], float(trial["config"]["learning_rate"])
-        quality = float(info["metrics"][info["metric"]]), -float(info["metrics"].get("loss", 0.0)), -rate
+        sign = 1 if info["metric"] not in METRICS or METRICS[info["metric"]].greater_is_better else -1
+        quality = sign * float(info["metrics"][info["metric"]]), -float(info["metrics"].get("loss", 0.0)), -rate
         key = trial["task"], trial["method"]
         if quality[0] == quality[0] and (key not in best or quality > best[key]):
             best[key] = quality
