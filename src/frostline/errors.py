@@ -5,6 +5,7 @@
     ├── DataError             the data cannot be read, or cannot be learnt from
     ├── UnsupportedModel      the model's structure was not understood; names what was not
     ├── PlanError             a plan does not fit the model it is put on
+    ├── StorageError          a tensor cannot wait for backward in the way that was asked for
     ├── CheckpointError       a run or a checkpoint cannot be written, read or resumed
     ├── TrainingDiverged      the loss is no longer finite
     ├── ReportError           a folder is none that a report can be made of
@@ -39,6 +40,10 @@ class UnsupportedModel(FrostlineError):
 
 class PlanError(FrostlineError):
     """A plan does not fit the model it is put on."""
+
+
+class StorageError(FrostlineError):
+    """A tensor cannot wait for backward in the way that was asked for; names the site."""
 
 
 class CheckpointError(FrostlineError):

@@ -1,0 +1,1 @@
+"""How the activations that an operation keeps wait for the backward pass."""

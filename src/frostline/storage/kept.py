@@ -1,0 +1,94 @@
+"""A tensor that waits for backward: what is saved in its place, how its values come back, and who may share it.
+
+Two operations that keep the same tensor keep it once: the first leaves an offer on it, and the next takes the offer
+if it is as precise as its own choice. So query, key and value share their input; and a LayerNorm, which keeps its
+normalised input, offers its output (normalised times weight plus bias) to the Linear that comes next, which then
+keeps nothing of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+
+from frostline.errors import StorageError
+from frostline.storage.codecs.base import Codec, Layout
+
+_OFFER = "_frostline_offer"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What an operation saves in place of a tensor.
+
+    Attributes:
+        tensors: for `ctx.save_for_backward`, so that autograd, hooks and meters see them.
+        restore: gives the values back from `tensors`; holds no tensor itself.
+        bits: for each value; 32 and more count as exact.
+    """
+
+    tensors: tuple[Tensor, ...]
+    restore: Callable[[Sequence[Tensor]], Tensor]
+    bits: float
+
+    def then(self, function: Callable[..., Tensor], *weights: Tensor) -> Kept:
+        """Return what gives `function(values, *weights)`, recomputed from this one; `weights` are saved along."""
+        return Kept(
+            (*self.tensors, *(w.detach() for w in weights)),
+            partial(_recompute, self.restore, len(self.tensors), function),
+            self.bits,
+        )
+
+
+def keep(tensor: Tensor, codec: Codec, site: str) -> Kept:
+    """Encode a tensor.
+
+    Args:
+        tensor: of any shape.
+        codec: how it waits.
+        site: who keeps it, for the message.
+
+    Raises:
+        StorageError: the tensor holds an infinite value or NaN and the codec cannot keep such; names the site.
+    """
+    code = codec.encode(tensor.detach())
+    if not isinstance(tensor, FakeTensor) and not torch.compiler.is_compiling():
+        _require_finite(codec, code, site)
+    return Kept(code, partial(codec.decode, layout=Layout.of(tensor)), codec.bits)
+
+
+def keep_shared(tensor: Tensor, codec: Codec, site: str) -> Kept:
+    """Take the offer that lies on `tensor` if it is precise enough, else encode it and leave an offer."""
+    offer = getattr(tensor, _OFFER, None)
+    if offer is not None:
+        version, kept = offer
+        if version == tensor._version and kept.bits >= codec.bits:
+            taken: Kept = kept
+            return taken
+    kept = keep(tensor, codec, site)
+    offer_kept(tensor, kept)
+    return kept
+
+
+def offer_kept(tensor: Tensor, kept: Kept) -> None:
+    """Leave word on `tensor` that `kept` gives its values; a change in place makes it void."""
+    setattr(tensor, _OFFER, (tensor._version, kept))
+
+
+def _require_finite(codec: Codec, code: Sequence[Tensor], site: str) -> None:
+    if not bool(codec.finite(code)):
+        raise StorageError(
+            f"{site}: the activation holds an infinite value or NaN, which storage {codec.name!r} cannot keep. Lower "
+            "the learning rate, look at the data, or keep this site as `exact` to see where the values come from."
+        )
+
+
+def _recompute(
+    restore: Callable[[Sequence[Tensor]], Tensor], count: int, function: Callable[..., Tensor], saved: Sequence[Tensor]
+) -> Tensor:
+    return function(restore(saved[:count]), *saved[count:])
