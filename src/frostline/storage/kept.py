@@ -29,12 +29,18 @@ class Kept:
     Attributes:
         tensors: for `ctx.save_for_backward`, so that autograd, hooks and meters see them.
         restore: gives the values back from `tensors`; holds no tensor itself.
-        bits: for each value; 32 and more count as exact.
+        bits: for each value, by which a consumer judges whether it may take the offer.
+        dtype: of the values that come back.
     """
 
     tensors: tuple[Tensor, ...]
     restore: Callable[[Sequence[Tensor]], Tensor]
     bits: float
+    dtype: torch.dtype
+
+    def to(self, dtype: torch.dtype) -> Kept:
+        """Return the same with the values cast as they come back."""
+        return Kept(self.tensors, partial(_cast, self.restore, dtype), self.bits, dtype)
 
     def then(self, function: Callable[..., Tensor], *weights: Tensor) -> Kept:
         """Return what gives `function(values, *weights)`, recomputed from this one; `weights` are saved along."""
@@ -42,6 +48,7 @@ class Kept:
             (*self.tensors, *(w.detach() for w in weights)),
             partial(_recompute, self.restore, len(self.tensors), function),
             self.bits,
+            self.dtype,
         )
 
 
@@ -59,18 +66,25 @@ def keep(tensor: Tensor, codec: Codec, site: str) -> Kept:
     code = codec.encode(tensor.detach())
     if not isinstance(tensor, FakeTensor) and not torch.compiler.is_compiling():
         _require_finite(codec, code, site)
-    return Kept(code, partial(codec.decode, layout=Layout.of(tensor)), codec.bits)
+    return Kept(code, partial(codec.decode, layout=Layout.of(tensor)), _bits(codec, tensor.dtype), tensor.dtype)
 
 
-def keep_shared(tensor: Tensor, codec: Codec, site: str) -> Kept:
-    """Take the offer that lies on `tensor` if it is precise enough, else encode it and leave an offer."""
+def keep_shared(tensor: Tensor, codec: Codec, site: str, dtype: torch.dtype | None = None) -> Kept:
+    """Take the offer that lies on `tensor` if it is precise enough, else encode it and leave an offer.
+
+    Args:
+        tensor: of any shape.
+        codec: how it waits.
+        site: who keeps it, for the message.
+        dtype: of the values that come back, if not the tensor's own: autocast's.
+    """
+    dtype = dtype or tensor.dtype
     offer = getattr(tensor, _OFFER, None)
     if offer is not None:
         version, kept = offer
-        if version == tensor._version and kept.bits >= codec.bits:
-            taken: Kept = kept
-            return taken
-    kept = keep(tensor, codec, site)
+        if version == tensor._version and kept.bits >= _bits(codec, dtype):
+            return kept if kept.dtype == dtype else kept.to(dtype)
+    kept = keep(tensor.to(dtype), codec, site)
     offer_kept(tensor, kept)
     return kept
 
@@ -78,6 +92,10 @@ def keep_shared(tensor: Tensor, codec: Codec, site: str) -> Kept:
 def offer_kept(tensor: Tensor, kept: Kept) -> None:
     """Leave word on `tensor` that `kept` gives its values; a change in place makes it void."""
     setattr(tensor, _OFFER, (tensor._version, kept))
+
+
+def _bits(codec: Codec, dtype: torch.dtype) -> float:
+    return min(codec.bits, 8 * dtype.itemsize)
 
 
 def _require_finite(codec: Codec, code: Sequence[Tensor], site: str) -> None:
@@ -92,3 +110,7 @@ def _recompute(
     restore: Callable[[Sequence[Tensor]], Tensor], count: int, function: Callable[..., Tensor], saved: Sequence[Tensor]
 ) -> Tensor:
     return function(restore(saved[:count]), *saved[count:])
+
+
+def _cast(restore: Callable[[Sequence[Tensor]], Tensor], dtype: torch.dtype, saved: Sequence[Tensor]) -> Tensor:
+    return restore(saved).to(dtype)

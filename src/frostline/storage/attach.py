@@ -1,0 +1,191 @@
+"""Puts storage on a live model and takes it off again.
+
+A module's class changes to a subclass that keeps less (as torch.nn.utils.parametrize does), so its parameters, names,
+hooks and state_dict stay; attention goes through transformers' AttentionInterface. Modules are told by the forward
+function of their class: one that has its own is left as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any
+
+from torch import nn
+
+from frostline.anatomy import Anatomy
+from frostline.errors import ConfigError, StorageError, nearest
+from frostline.storage import codecs
+from frostline.storage.choice import STOCK, Storage, require_way
+from frostline.storage.operations.activation import StoredActivation, activation_way, kind_of
+from frostline.storage.operations.attention import NAME, AttentionStorage
+from frostline.storage.operations.dropout import StoredDropout
+from frostline.storage.operations.linear import StoredLinear
+from frostline.storage.operations.norm import StoredLayerNorm, StoredRMSNorm
+from frostline.storage.operations.recompute import StoredBlock
+
+_ATTENTION = "_frostline_attention"
+
+
+class Attached:
+    """Storage on a model.
+
+    Args:
+        model: with the method's structure (LoRA's adapters) on it already.
+        anatomy: of the model when it was plain.
+        storage: what is kept, and how.
+
+    Raises:
+        ConfigError: storage is asked for a module that keeps nothing, or in a way that its operation does not know.
+        StorageError: a module's forward function has been replaced, so that storage would be bypassed.
+    """
+
+    def __init__(self, model: nn.Module, anatomy: Anatomy, storage: Storage) -> None:
+        self._model, self._anatomy, self._storage = model, anatomy, storage
+        self._plain: dict[nn.Module, type[nn.Module]] = {}
+        self._attention: str | None = None
+        self._second = {pair.lin2 for pair in anatomy.feed_forwards}
+        self._attention_modules = _attention_modules(anatomy)
+        self._require_known()
+        self.refresh()
+
+    @property
+    def recomputes(self) -> bool:
+        """Whether any block is run again in backward."""
+        return any(isinstance(module, StoredBlock) for module in self._plain)
+
+    def refresh(self) -> None:
+        """Put storage on what has come to the model since; call it after a change of structure."""
+        for name, module, kind in list(self._sites()):
+            way = self._storage.of_module(name, kind)
+            if module in self._plain or way == STOCK:
+                continue
+            self._put(name, module, kind, way)
+
+    def detach(self) -> None:
+        """Give every module its own class back."""
+        for module, cls in self._plain.items():
+            module.__class__ = cls
+            for attribute in ("_storage", "_storage_frozen", "_site", "_consumer_trains", _ATTENTION):
+                module.__dict__.pop(attribute, None)
+        self._plain.clear()
+        if self._attention is not None:
+            self._model.set_attn_implementation(self._attention)
+            self._attention = None
+
+    def _sites(self) -> Iterator[tuple[str, nn.Module, str]]:
+        """Yield every module that can keep less, with the kind of its operation."""
+        blocks = set(self._anatomy.blocks)
+        for name, module in self._model.named_modules():
+            kind = "block" if name in blocks else self._kind(name, module)
+            if kind is not None:
+                yield name, module, kind
+
+    def _kind(self, name: str, module: nn.Module) -> str | None:
+        forward = type(module).forward
+        if hasattr(module, "keeps_as_linear") or forward in (nn.Linear.forward, StoredLinear.forward):
+            return "ffn_out" if name.removesuffix(".base_layer") in self._second else "linear"
+        if forward in (nn.LayerNorm.forward, nn.RMSNorm.forward, StoredLayerNorm.forward, StoredRMSNorm.forward):
+            return "norm"
+        if forward in (nn.Dropout.forward, StoredDropout.forward):
+            return "dropout"
+        if name in self._attention_modules:
+            return "attention"
+        return "activation" if self._is_activation(module) else None
+
+    @staticmethod
+    def _is_activation(module: nn.Module) -> bool:
+        return isinstance(module, StoredActivation) or kind_of(module) is not None
+
+    def _put(self, name: str, module: nn.Module, kind: str, way: str) -> None:
+        if "forward" in vars(module):
+            raise StorageError(
+                f"{name}: its forward function has been replaced (a hook of accelerate's, or another wrapper), so "
+                f"storage={way!r} would be bypassed; unwrap the model first, or set this module to 'stock'."
+            )
+        if kind == "attention":
+            self._put_attention(name, module, way)
+        elif hasattr(module, "keeps_as_linear"):  # a split Linear keeps as it is told
+            vars(module).update(_storage=codecs.get(way), _site=name)
+            self._plain[module] = type(module)
+        elif kind in ("linear", "ffn_out"):
+            self._swap(module, StoredLinear, _storage=codecs.get(way), _site=name)
+        elif kind == "norm":
+            frozen = codecs.get(self._frozen(name, kind, way))
+            mixin = StoredRMSNorm if isinstance(module, nn.RMSNorm) else StoredLayerNorm
+            self._swap(module, mixin, _storage=codecs.get(way), _storage_frozen=frozen, _site=name)
+        elif kind == "dropout":
+            self._swap(module, StoredDropout, _storage=way)
+        elif kind == "block":
+            self._swap(module, StoredBlock, _storage=codecs.get(way), _site=name)
+        else:
+            frozen_way = activation_way(self._frozen(name, kind, way))
+            self._swap(
+                module,
+                StoredActivation,
+                _storage=activation_way(way),
+                _storage_frozen=frozen_way,
+                _site=name,
+                _consumer_trains=self._consumer(name),
+            )
+
+    def _frozen(self, name: str, kind: str, way: str) -> str:
+        """Return the way for while the weight is frozen; what is said of the module itself holds for both."""
+        frozen = self._storage.of_module(name, f"{kind}_frozen")
+        return way if frozen == STOCK else frozen
+
+    def _swap(self, module: nn.Module, mixin: type[nn.Module], **attributes: Any) -> None:
+        self._plain[module] = type(module)
+        module.__class__ = _stored_class(mixin, type(module))
+        vars(module).update(attributes)
+
+    def _put_attention(self, name: str, module: nn.Module, way: str) -> None:
+        model: Any = self._model
+        if self._attention is None:
+            current = getattr(getattr(model, "config", None), "_attn_implementation", None)
+            if current not in ("sdpa", "eager") or not model._can_set_attn_implementation():
+                return  # attention of the model's own, which keeps what it keeps
+            self._attention = current
+            model.set_attn_implementation(NAME)
+        probabilities = way == "probabilities"
+        codec = codecs.get("fixed3.4" if probabilities else way)
+        storage = AttentionStorage(codec, "probabilities" if probabilities else "inputs", name)
+        vars(module)[_ATTENTION] = storage
+        self._plain[module] = type(module)
+
+    def _consumer(self, name: str) -> Callable[[], bool] | None:
+        """Return a function that tells whether the FFN's second Linear behind this activation needs its whole input."""
+        for pair in self._anatomy.feed_forwards:
+            block = self._anatomy.blocks[pair.block]
+            inside = [n for n, m in self._model.get_submodule(block).named_modules(prefix=block) if self._is_activation(m)]
+            if name in inside and len(inside) == 1:
+                return lambda: _needs_whole_input(self._model.get_submodule(pair.lin2))
+        return None
+
+    def _require_known(self) -> None:
+        """Refuse an entry for a module that is not there, or in a way that its operation does not know."""
+        kinds = {name: kind for name, _, kind in self._sites()}
+        for pattern, way in self._storage.by_module:
+            matching = {name: kind for name, kind in kinds.items() if Storage.fits(name, pattern)}
+            if not matching:
+                raise ConfigError(
+                    f"storage names {pattern!r}, but no such module keeps anything{nearest(pattern, kinds)}"
+                )
+            for kind in set(matching.values()):
+                require_way(kind, way)
+
+
+@cache
+def _stored_class(mixin: type[nn.Module], cls: type[nn.Module]) -> type[nn.Module]:
+    return type(f"Stored{cls.__name__}", (mixin, cls), {})
+
+
+def _attention_modules(anatomy: Anatomy) -> set[str]:
+    queries = (u.name for u in anatomy.units if u.kind in ("query", "query_key_value") and u.name.endswith(".weight"))
+    return {name.removesuffix(".weight").rpartition(".")[0] for name in queries}
+
+
+def _needs_whole_input(module: nn.Module) -> bool:
+    if getattr(module, "keeps_part_of_input", False):
+        return False
+    return any(p.requires_grad and p.ndim > 1 for p in module.parameters())

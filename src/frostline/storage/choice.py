@@ -1,0 +1,146 @@
+"""Which operation keeps what, and how: the presets that a user can name, and his own choices on top of one.
+
+    exact      stock PyTorch
+    lossless   nothing is kept twice or that can be had from something else: gradients equal to rounding
+    compact    eight bits a value where a weight's gradient needs it, a few bits for a derivative
+    slimfit    SlimFit's choices, faithfully (arXiv 2305.18513, section 4): for comparison
+    smallest   a block's input in eight bits, the block run again in backward, compact within
+
+A choice is a preset's name, or a mapping with a preset and what differs from it, by kind of operation or by module:
+`{"preset": "compact", "norm": "int4", "bert.encoder.layer.0.*": "stock"}`; the last entry that fits wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+from frostline.errors import ConfigError, nearest
+
+Choice = str | Mapping[str, str]
+
+STOCK = "stock"
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How each kind of operation keeps what it needs. `stock` leaves it as PyTorch has it.
+
+    Attributes:
+        linear: the input of a Linear whose weight trains: a codec.
+        ffn_out: the same for the FFN's second Linear, where the activation before offers it nothing.
+        activation: the activation's input while the Linear behind it trains: a codec, from which the output is
+            recomputed as well, or `derivative1` to `derivative4`.
+        activation_frozen: the same while that Linear is frozen.
+        norm: the normalised input: a codec.
+        norm_frozen: the same while the norm's weight is frozen.
+        attention: query, key and value: a codec; the probabilities are recomputed. `probabilities` is SlimFit's way.
+        dropout: `replay` or `mask`.
+        block: the block's input, from which the block is run again in backward: a codec.
+    """
+
+    linear: str = STOCK
+    ffn_out: str = STOCK
+    activation: str = STOCK
+    activation_frozen: str = STOCK
+    norm: str = STOCK
+    norm_frozen: str = STOCK
+    attention: str = STOCK
+    dropout: str = STOCK
+    block: str = STOCK
+
+
+KINDS: tuple[str, ...] = tuple(field.name for field in fields(Ways))
+_COMPACT = Ways(
+    linear="int8",
+    ffn_out="int8",
+    activation="int8",
+    activation_frozen="derivative4",
+    norm="int8",
+    norm_frozen="int8",
+    attention="int8",
+    dropout="replay",
+)
+PRESETS: dict[str, Ways] = {
+    "exact": Ways(),
+    "lossless": Ways(
+        linear="exact",
+        ffn_out="exact",
+        activation="exact",
+        activation_frozen="exact",
+        norm="exact",
+        norm_frozen="exact",
+        attention="exact",
+        dropout="replay",
+    ),
+    "compact": _COMPACT,
+    "slimfit": Ways(
+        linear="exact",
+        ffn_out="fixed3.4",
+        activation="fixed2.1",
+        activation_frozen="fixed2.1",
+        norm="exact",
+        norm_frozen="top10",
+        attention="probabilities",
+        dropout="mask",
+    ),
+    "smallest": replace(_COMPACT, block="int8"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """A choice, checked: the ways of each kind, and by module name pattern what differs from them."""
+
+    ways: Ways
+    by_module: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, choice: Choice) -> Storage:
+        """Return the choice as a value; ConfigError for a preset or a way that does not exist."""
+        entries = {"preset": choice} if isinstance(choice, str) else dict(choice)
+        preset = entries.pop("preset", "exact")
+        if preset not in PRESETS:
+            raise ConfigError(f"storage={preset!r} is unknown{nearest(str(preset), PRESETS)}")
+        own = {kind: way for kind, way in entries.items() if kind in KINDS}
+        for kind, way in own.items():
+            require_way(kind, way)
+        ways = replace(PRESETS[preset], **own)
+        return cls(ways, tuple((name, way) for name, way in entries.items() if name not in KINDS))
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether everything is left as PyTorch has it."""
+        return self.ways == Ways() and not self.by_module
+
+    def of_module(self, name: str, kind: str) -> str:
+        """Return the way of the operation of that kind in the module of that name."""
+        found: str = getattr(self.ways, kind)
+        for pattern, way in self.by_module:
+            if self.fits(name, pattern):
+                found = way
+        return found
+
+    @staticmethod
+    def fits(name: str, pattern: str) -> bool:
+        """Tell whether a module of that name is meant: by its own name, or by a pattern with `*` and `?`."""
+        return name == pattern or fnmatchcase(name, pattern)
+
+
+def require_way(kind: str, way: Any) -> None:
+    """Raise ConfigError, with the nearest way, if an operation of that kind cannot keep things so."""
+    from frostline.storage import codecs
+
+    known = {
+        "dropout": ("replay", "mask"),
+        "attention": (*codecs.names(), "probabilities"),
+        "activation": (*codecs.names(), *DERIVATIVES),
+        "activation_frozen": (*codecs.names(), *DERIVATIVES),
+    }.get(kind, codecs.names())
+    if way not in (STOCK, *known):
+        raise ConfigError(f"storage of {kind}: {way!r} is unknown{nearest(str(way), (STOCK, *known))}")
+
+
+DERIVATIVES = ("derivative1", "derivative2", "derivative3", "derivative4")

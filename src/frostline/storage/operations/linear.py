@@ -1,0 +1,66 @@
+"""Linear: keeps its input while its weight trains and nothing while it is frozen.
+
+The input is kept once for all who read it (query, key and value), and not at all where the operation before offers it
+(a LayerNorm, an activation).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from frostline.storage.codecs import Codec
+from frostline.storage.kept import Kept, keep_shared
+from frostline.storage.precision import compute_dtype, without_autocast
+
+
+class StoredLinear(nn.Linear):
+    """A Linear whose input waits as `_storage` says. Modules get here by a change of class, never by construction."""
+
+    _storage: Codec
+    _site: str
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return what the plain Linear returns for `input` (..., in_features)."""
+        return linear(input, self.weight, self.bias, self._storage, self._site)
+
+
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None, codec: Codec, site: str) -> Tensor:
+    """Return `input @ weight.T + bias`, keeping `input` (..., in_features) as `codec` says if `weight` trains."""
+    if not torch.is_grad_enabled():
+        return F.linear(input, weight, bias)
+    kept = keep_shared(input, codec, site, compute_dtype(input)) if weight.requires_grad else None
+    output: Tensor = _Linear.apply(input, weight, bias, kept)
+    return output
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None, kept: Kept | None) -> Tensor:
+        ctx.dtype, ctx.weight_dtype = input.dtype, weight.dtype
+        dtype = compute_dtype(input)
+        with without_autocast(input):
+            output = F.linear(input.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype))
+        ctx.restore = None if kept is None else kept.restore
+        ctx.save_for_backward(weight if ctx.needs_input_grad[0] else None, *(() if kept is None else kept.tensors))
+        return output
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        weight, *code = ctx.saved_tensors
+        grad_input = grad_weight = grad_bias = None
+        rows = grad.flatten(0, -2) if grad.dim() > 1 else grad.unsqueeze(0)
+        if ctx.needs_input_grad[1]:  # first, so that the restored input is gone before the next large tensor comes
+            input = ctx.restore(code).to(grad.dtype)
+            grad_weight = (rows.t() @ input.reshape(-1, input.shape[-1])).to(ctx.weight_dtype)
+            del input
+        if ctx.needs_input_grad[2]:
+            grad_bias = rows.sum(0).to(ctx.weight_dtype)
+        if ctx.needs_input_grad[0]:
+            grad_input = (grad @ weight.to(grad.dtype)).to(ctx.dtype)
+        return grad_input, grad_weight, grad_bias, None
