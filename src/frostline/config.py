@@ -28,6 +28,7 @@ class TrainConfig(BaseModel):
     settings: dict[str, Any] = Field(default_factory=dict, description="the method's own, for instance {rate: 0.9}")
     plugins: list[str] = Field(default_factory=list, description="Python files or modules with methods of your own")
     optimizer_state: Literal["keep", "release", "offload"] = Field("keep", description="of units while they are frozen")
+    fused_backward: bool = Field(False, description="move each weight within backward; needs max_grad_norm=0")
 
     text: str | None = Field(None, description="column of the text, where it is not obvious")
     text_pair: str | None = Field(None, description="column of the second text of a pair")
@@ -90,6 +91,11 @@ class TrainConfig(BaseModel):
             raise ValueError("early stopping and the best model need evaluations: set eval_strategy to epoch or steps")
         if (self.early_stopping_patience or self.load_best_model_at_end) and self.save_strategy != self.eval_strategy:
             raise ValueError("early stopping and the best model need save_strategy equal to eval_strategy")
+        if self.fused_backward and (self.max_grad_norm or self.gradient_accumulation_steps > 1):
+            raise ValueError(
+                "fused_backward moves each weight and drops its gradient within backward, so nothing can clip the "
+                "gradients or add them up: set max_grad_norm=0 and gradient_accumulation_steps=1"
+            )
         return self
 
 

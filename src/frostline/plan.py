@@ -26,6 +26,7 @@ class Plan:
         candidate_parameters: scalars that may ever train; the optimizer holds them from the start.
         trainable_parameters: scalars that train at a step once the schedule has settled; where the set goes on
             changing, the average over units that are active equally often.
+        fused_backward: whether each weight moves within backward, as soon as its gradient is there.
         version: of this format.
     """
 
@@ -39,6 +40,7 @@ class Plan:
     total_parameters: int
     candidate_parameters: int
     trainable_parameters: int
+    fused_backward: bool = False
     version: int = PLAN_VERSION
 
     def to_json(self) -> dict[str, Any]:

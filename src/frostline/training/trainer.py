@@ -61,7 +61,7 @@ class MeasuredTrainer(Trainer):
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None = None
     ) -> torch.Tensor:
-        """Run forward and backward; TrainingDiverged if the loss is not finite, before any weight has moved."""
+        """Run forward and backward; TrainingDiverged if the loss is not finite, before an optimizer step."""
         tokens = int(inputs["attention_mask"].sum())
         loss = super().training_step(model, inputs, num_items_in_batch)
         value = float(loss)

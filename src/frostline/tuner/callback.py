@@ -69,13 +69,15 @@ class TunerCallback(TrainerCallback, ExportableState):
             raise CheckpointError(f"the schedule is at step {tuner.step}, the Trainer at step {state.global_step}.")
 
     def _require_no_gradients(self, args: TrainingArguments) -> None:
-        """Refuse what needs the gradients after backward, for a method that has used them up by then."""
-        for key, needed in (("max_grad_norm", 0), ("gradient_accumulation_steps", 1)):
+        """Refuse what needs the gradients after backward, where they are used up by then."""
+        plan = self._tuner.plan
+        why = "fused_backward=True" if plan.fused_backward else f"method {plan.method!r}"
+        for key, needed in (("max_grad_norm", 0), ("gradient_accumulation_steps", 1), ("fp16", False)):
             value = getattr(args, key)
             if value not in (needed, None):
                 raise ConfigError(
-                    f"{key}={value!r} is refused: method {self._tuner.plan.method!r} moves the weights during backward "
-                    f"and keeps no gradients; set {key}={needed}."
+                    f"{key}={value!r} is refused: {why} moves the weights during backward and keeps no gradients; set "
+                    f"{key}={needed}."
                 )
 
     def on_step_begin(

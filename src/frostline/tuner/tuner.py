@@ -14,6 +14,7 @@ from frostline.anatomy import Anatomy, Unit, discover
 from frostline.errors import ConfigError, PlanError, UnsupportedModel, nearest
 from frostline.methods.base import Method, Replacement, validate_settings
 from frostline.plan import Plan
+from frostline.tuner.fused_backward import FusedBackward
 from frostline.tuner.optimizer_state import POLICIES, OptimizerState
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def prepare(
     method: str | type[Method] = "full",
     *,
     optimizer_state: str = "keep",
+    fused_backward: bool = False,
     seed: int = 0,
     example: Mapping[str, Any] | None = None,
     **settings: Any,
@@ -37,6 +39,8 @@ def prepare(
         model: a transformer, loaded and on its device.
         method: a name from `frostline.methods.names()`, or a `Method` class of your own.
         optimizer_state: of frozen units: `keep`, `release` or `offload`.
+        fused_backward: each weight moves within backward, and its gradient goes at once; rules out what needs the
+            gradients together, such as clipping and gradient accumulation.
         seed: of every random choice the method makes.
         example: keyword arguments of one forward pass, for models for which none can be made up.
         settings: the method's own, for instance `rate=0.9`.
@@ -52,12 +56,19 @@ def prepare(
     cls = methods.get(method) if isinstance(method, str) else method
     if optimizer_state not in POLICIES:
         raise ConfigError(f"optimizer_state={optimizer_state!r} is unknown{nearest(optimizer_state, POLICIES)}")
+    if fused_backward and cls.updates_in_backward:
+        raise ConfigError(
+            f"fused_backward=True is refused: method {cls.name!r} moves the weights during backward by itself; leave "
+            "it out."
+        )
     chosen = cls(validate_settings(cls, settings), seed)
     if model in _prepared:
         raise PlanError("this model is prepared already; call finish() on its tuner first.")
     if any(hasattr(m, "_orig_mod") or m._compiled_call_impl is not None for m in model.modules()):
         raise UnsupportedModel("the model is compiled: units that freeze and thaw would recompile it; pass it plain.")
-    return Tuner(model, chosen, discover(model, example), optimizer_state=optimizer_state)
+    return Tuner(
+        model, chosen, discover(model, example), optimizer_state=optimizer_state, fused_backward=fused_backward
+    )
 
 
 class Tuner:
@@ -70,7 +81,9 @@ class Tuner:
         finished: whether `finish` has given the plain model back.
     """
 
-    def __init__(self, model: nn.Module, method: Method, anatomy: Anatomy, *, optimizer_state: str) -> None:
+    def __init__(
+        self, model: nn.Module, method: Method, anatomy: Anatomy, *, optimizer_state: str, fused_backward: bool = False
+    ) -> None:
         self.anatomy = anatomy
         self.step = 0
         self.finished = False
@@ -78,6 +91,7 @@ class Tuner:
         self._method = method
         self._policy = optimizer_state
         self._state: OptimizerState | None = None
+        self._fused: FusedBackward | None = None
         self._in_step = False
         self._requires_grad = {p: p.requires_grad for p in model.parameters()}
         method.prepare(model, anatomy)
@@ -103,6 +117,7 @@ class Tuner:
             total_parameters=anatomy.parameter_count,
             candidate_parameters=sum(by_name[name].parameter_count for name in candidates),
             trainable_parameters=method.planned_parameters(),
+            fused_backward=fused_backward,
         )
         self._active: frozenset[str] | None = None  # none applied yet: the optimizer is still to be made
         _prepared.add(model)
@@ -144,8 +159,8 @@ class Tuner:
 
     @property
     def updates_in_backward(self) -> bool:
-        """Whether the method's optimizer moves each weight as soon as its gradient is there (LOMO)."""
-        return self._method.updates_in_backward
+        """Whether each weight moves as soon as its gradient is there: fused backward, or the method's own (LOMO)."""
+        return self.plan.fused_backward or self._method.updates_in_backward
 
     def set_total_steps(self, total_steps: int) -> None:
         """Say how many optimizer steps the run has; methods that prime need it."""
@@ -157,6 +172,9 @@ class Tuner:
         state = OptimizerState(optimizer, self._policy)
         names = {id(p): name for name, p in self._model.named_parameters()}
         state.require((names[id(p)], p) for p in self.candidate_parameters())
+        if self._fused is not None:
+            self._fused.close()
+        self._fused = FusedBackward(self._model, optimizer) if self.plan.fused_backward else None
         self._state = state
         if self._active is not None:
             state.freeze(p for p in self.candidate_parameters() if not p.requires_grad)
@@ -170,6 +188,8 @@ class Tuner:
             raise PlanError("before_step() was called twice without after_step() between.")
         self._follow(self._method.reconfigure(self._model, self.step))
         self._apply(self._method.active(self.step))
+        if self._fused is not None:
+            self._fused.begin()
         self._in_step = True
         self._method.before(self.step, self._parameters)
 
@@ -178,6 +198,8 @@ class Tuner:
         self._open()
         if not self._in_step:
             raise PlanError("after_step() was called without before_step().")
+        if self._fused is not None:
+            self._fused.end()
         self._method.observe(self.step, self._parameters)
         self._in_step = False
         self.step += 1
@@ -187,6 +209,8 @@ class Tuner:
         if not self.finished:
             if self._state is not None:
                 self._state.close()
+            if self._fused is not None:
+                self._fused.close()
             self._abandon()
             self.finished = True
         return self._model

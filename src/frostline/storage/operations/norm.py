@@ -138,7 +138,7 @@ class _RMSNorm(torch.autograd.Function):
         output = forward(input)
         ctx.over = tuple(range(input.dim() - dims, input.dim()))
         wide = input.float() if input.dtype.itemsize < 4 else input
-        small = torch.finfo(input.dtype).eps if eps is None else eps
+        small = torch.finfo(wide.dtype).eps if eps is None else eps
         rstd = wide.square().mean(ctx.over, keepdim=True).add_(small).rsqrt_()
         kept.append(keep((wide * rstd).to(input.dtype), codec, site))
         ctx.restore, ctx.dtype = kept[0].restore, input.dtype
