@@ -23,13 +23,21 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from frostline.methods.base import Replacement
+from frostline.storage.codecs import Codec, Exact
+from frostline.storage.kept import Kept, keep, keep_shared, offered
+from frostline.storage.precision import compute_dtype, without_autocast
 
 
 class _Split(nn.Module, ABC):
     """What both splits share: the storage, the way back, and the plain face to the outside.
 
     `nodes` is the whole weight with a node in each row, learners first; `weight`, the parameter, is its upper part.
+    What the gradient needs of the input waits as `_storage` says.
     """
+
+    keeps_as_linear = True  # so that storage finds it
+    _storage: Codec = Exact()
+    _site = "split"
 
     nodes: Tensor
     order: Tensor
@@ -163,7 +171,10 @@ class SplitRows(_Split):
         """Return the plain layer's output for `input` (..., in_features), learners first unless `reorder`."""
         nodes = self._together()
         places = (self.order, self.inverse) if self.reorder else (None, None)
-        output: Tensor = _rows(input, self.weight, self.bias, nodes, self._full_bias(), *places)
+        kept = None
+        if torch.is_grad_enabled() and self.weight.requires_grad:
+            kept = keep_shared(input, self._storage, self._site, compute_dtype(input))
+        output: Tensor = _rows(input, self.weight, self.bias, nodes, self._full_bias(), *places, kept)
         return output
 
     def _full_bias(self) -> Tensor | None:
@@ -212,8 +223,22 @@ class SplitColumns(_Split):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the plain layer's output for `input` (..., in_features), learners first."""
-        output: Tensor = _columns(input, self.weight, self._together())
+        kept = self._keep(input) if torch.is_grad_enabled() and self.weight.requires_grad else None
+        output: Tensor = _columns(input, self.weight, self._together(), kept)
         return output if self.bias is None else output + self.bias.to(output.dtype)
+
+    @property
+    def keeps_part_of_input(self) -> bool:
+        """Whether the learners' share of the input is so small that it is kept apart."""
+        return 2 * self.learner_count <= self.in_features
+
+    def _keep(self, input: Tensor) -> Kept:
+        dtype = compute_dtype(input)
+        whole = offered(input, self._storage, dtype)
+        if whole is not None:
+            return whole
+        # A copy, not a view: the view would keep the frozen nodes' share of the input alive as well.
+        return keep(input[..., : self.learner_count].to(dtype).contiguous(), self._storage, self._site)
 
     def _learners_of(self, weight: Tensor) -> Tensor:
         return weight.t().index_select(0, self.order[: self.learner_count])
@@ -235,12 +260,6 @@ def _empty(parameter: nn.Parameter) -> None:
     parameter.data = parameter.data.new_empty(0)
 
 
-def _compute_dtype(input: Tensor) -> torch.dtype:
-    kind = input.device.type
-    casts = torch.is_autocast_enabled(kind) and input.dtype != torch.float64  # autocast leaves float64 alone
-    return torch.get_autocast_dtype(kind) if casts else input.dtype
-
-
 def _matrix(tensor: Tensor) -> Tensor:
     """Return (..., features) as (tokens, features); a single vector is one token."""
     return tensor.flatten(0, -2) if tensor.dim() > 1 else tensor.unsqueeze(0)
@@ -259,20 +278,21 @@ class _RowsFunction(torch.autograd.Function):
         node_bias: Tensor | None,
         order: Tensor | None,
         inverse: Tensor | None,
+        kept: Kept | None,
     ) -> Tensor:
         ctx.learners, ctx.dtypes = weight.shape[0], (input.dtype, weight.dtype)
-        dtype = _compute_dtype(input)
-        with torch.autocast(input.device.type, enabled=False):
-            cast = input.to(dtype)
-            output = F.linear(cast, nodes.to(dtype), None if node_bias is None else node_bias.to(dtype))
-        ctx.save_for_backward(cast if ctx.needs_input_grad[1] else None, nodes, inverse)
+        dtype = compute_dtype(input)
+        with without_autocast(input):
+            output = F.linear(input.to(dtype), nodes.to(dtype), None if node_bias is None else node_bias.to(dtype))
+        ctx.restore = None if kept is None else kept.restore
+        ctx.save_for_backward(nodes, inverse, *(() if kept is None else kept.tensors))
         # index_copy: on CPU four times as fast as index_select along the last dimension, and ten as its backward.
         return output if order is None else torch.empty_like(output).index_copy_(-1, order, output)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        input, nodes, inverse = ctx.saved_tensors
+        nodes, inverse, *code = ctx.saved_tensors
         if inverse is not None:
             grad = torch.empty_like(grad).index_copy_(-1, inverse, grad)
         grad_input = grad_weight = grad_bias = None
@@ -280,36 +300,36 @@ class _RowsFunction(torch.autograd.Function):
             grad_input = (grad @ nodes.to(grad.dtype)).to(ctx.dtypes[0])
         learners = _matrix(grad)[:, : ctx.learners]
         if ctx.needs_input_grad[1]:
-            grad_weight = (learners.t() @ _matrix(input)).to(ctx.dtypes[1])
+            grad_weight = (learners.t() @ _matrix(ctx.restore(code))).to(ctx.dtypes[1])
         if ctx.needs_input_grad[2]:
             grad_bias = learners.sum(0).to(ctx.dtypes[1])
-        return grad_input, grad_weight, grad_bias, None, None, None, None
+        return grad_input, grad_weight, grad_bias, None, None, None, None, None
 
 
 class _ColumnsFunction(torch.autograd.Function):
     """y = x N, N with a node in each row, with gradients for x and for the first rows of N."""
 
     @staticmethod
-    def forward(ctx: Any, input: Tensor, weight: Tensor, nodes: Tensor) -> Tensor:
+    def forward(ctx: Any, input: Tensor, weight: Tensor, nodes: Tensor, kept: Kept | None) -> Tensor:
         ctx.learners, ctx.dtypes = weight.shape[0], (input.dtype, weight.dtype)
-        dtype = _compute_dtype(input)
-        with torch.autocast(input.device.type, enabled=False):
-            cast = input.to(dtype)
-            output = cast @ nodes.to(dtype)
-        # A copy, not a view: the view would keep the frozen nodes' share of the input alive as well.
-        ctx.save_for_backward(cast[..., : ctx.learners].contiguous() if ctx.needs_input_grad[1] else None, nodes)
+        dtype = compute_dtype(input)
+        with without_autocast(input):
+            output = input.to(dtype) @ nodes.to(dtype)
+        ctx.restore = None if kept is None else kept.restore
+        ctx.save_for_backward(nodes, *(() if kept is None else kept.tensors))
         return output
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        input, nodes = ctx.saved_tensors
+        nodes, *code = ctx.saved_tensors
         grad_input = grad_weight = None
         if ctx.needs_input_grad[0]:
             grad_input = (grad @ nodes.t().to(grad.dtype)).to(ctx.dtypes[0])
         if ctx.needs_input_grad[1]:
-            grad_weight = (_matrix(input).t() @ _matrix(grad)).to(ctx.dtypes[1])
-        return grad_input, grad_weight, None
+            input = _matrix(ctx.restore(code))[:, : ctx.learners]
+            grad_weight = (input.t() @ _matrix(grad)).to(ctx.dtypes[1])
+        return grad_input, grad_weight, None, None
 
 
 _rows: Any = _RowsFunction.apply

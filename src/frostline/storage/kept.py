@@ -79,14 +79,20 @@ def keep_shared(tensor: Tensor, codec: Codec, site: str, dtype: torch.dtype | No
         dtype: of the values that come back, if not the tensor's own: autocast's.
     """
     dtype = dtype or tensor.dtype
-    offer = getattr(tensor, _OFFER, None)
-    if offer is not None:
-        version, kept = offer
-        if version == tensor._version and kept.bits >= _bits(codec, dtype):
-            return kept if kept.dtype == dtype else kept.to(dtype)
-    kept = keep(tensor.to(dtype), codec, site)
-    offer_kept(tensor, kept)
+    kept = offered(tensor, codec, dtype)
+    if kept is None:
+        kept = keep(tensor.to(dtype), codec, site)
+        offer_kept(tensor, kept)
     return kept
+
+
+def offered(tensor: Tensor, codec: Codec, dtype: torch.dtype) -> Kept | None:
+    """Return the offer that lies on `tensor` if it is as precise as `codec` in that dtype."""
+    version, kept = getattr(tensor, _OFFER, (-1, None))
+    if kept is None or version != tensor._version or kept.bits < _bits(codec, dtype):
+        return None
+    found: Kept = kept
+    return found if found.dtype == dtype else found.to(dtype)
 
 
 def offer_kept(tensor: Tensor, kept: Kept) -> None:
