@@ -157,7 +157,9 @@ class Attached:
         """Return a function that tells whether the FFN's second Linear behind this activation needs its whole input."""
         for pair in self._anatomy.feed_forwards:
             block = self._anatomy.blocks[pair.block]
-            inside = [n for n, m in self._model.get_submodule(block).named_modules(prefix=block) if self._is_activation(m)]
+            inside = [
+                n for n, m in self._model.get_submodule(block).named_modules(prefix=block) if self._is_activation(m)
+            ]
             if name in inside and len(inside) == 1:
                 return lambda: _needs_whole_input(self._model.get_submodule(pair.lin2))
         return None

@@ -7,8 +7,6 @@ linear, so its backward pass is itself, on the gradient, with the same mask. `ma
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
@@ -17,6 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from frostline.storage.codecs.mask import pack, unpack
+from frostline.storage.random_state import replayed, rng_state
 
 DropoutWay = Literal["replay", "mask"]
 
@@ -34,30 +33,6 @@ class StoredDropout(nn.Dropout):
             return super().forward(input)
         output: Tensor = (_Replayed if self._storage == "replay" else _Masked).apply(input, self.p)
         return output
-
-
-@contextmanager
-def replayed(state: Tensor, device: torch.device) -> Iterator[None]:
-    """Draw random numbers from `state` on, and leave the device's generator as it was."""
-    before = rng_state(device)
-    set_rng_state(state, device)
-    try:
-        yield
-    finally:
-        set_rng_state(before, device)
-
-
-def rng_state(device: torch.device) -> Tensor:
-    """Return the state of the device's default generator, a byte tensor on the CPU."""
-    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
-
-
-def set_rng_state(state: Tensor, device: torch.device) -> None:
-    """Set the state of the device's default generator."""
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(state, device)
-    else:
-        torch.set_rng_state(state)
 
 
 class _Replayed(torch.autograd.Function):

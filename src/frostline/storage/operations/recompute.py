@@ -19,7 +19,7 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from frostline.storage.codecs import Codec
 from frostline.storage.kept import keep_shared, offer_kept
-from frostline.storage.operations.dropout import replayed, rng_state
+from frostline.storage.random_state import replayed, rng_state
 
 
 class StoredBlock(nn.Module):
