@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from storage_checks import gradients, saved_bytes
 from torch import Tensor, nn
 
 from frostline.storage.codecs import Exact
 from frostline.storage.operations.linear import linear
 from frostline.storage.operations.norm import StoredLayerNorm, StoredRMSNorm
+from storage_checks import gradients, saved_bytes
 
 NORMS = [nn.LayerNorm, nn.RMSNorm]
 

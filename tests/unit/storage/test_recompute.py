@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from storage_checks import gradients, saved_bytes
 from torch import Tensor, nn
 
 from frostline.storage.codecs import Exact
 from frostline.storage.operations.recompute import StoredBlock
+from storage_checks import gradients, saved_bytes
 
 
 class _Block(nn.Module):
