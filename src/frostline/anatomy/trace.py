@@ -18,10 +18,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from frostline.anatomy.batches import example_batch
 from frostline.errors import UnsupportedModel
 
 # Position of (weight, bias) in the positional arguments of the operations that own weights, with their keyword names.
-_WEIGHTED_OPERATIONS: dict[str, tuple[int | None, int | None]] = {
+WEIGHTED_OPERATIONS: dict[str, tuple[int | None, int | None]] = {
     "linear": (1, 2),
     "addmm": (2, 0),
     "layer_norm": (2, 3),
@@ -111,8 +112,8 @@ class _Recorder(TorchFunctionMode):
 
     def _record_uses(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], inputs: list[Tensor]) -> None:
         roles: dict[int, str] = {}
-        if name in _WEIGHTED_OPERATIONS:
-            for role, position in zip(("weight", "bias"), _WEIGHTED_OPERATIONS[name], strict=True):
+        if name in WEIGHTED_OPERATIONS:
+            for role, position in zip(("weight", "bias"), WEIGHTED_OPERATIONS[name], strict=True):
                 operand = _operand(args, kwargs, position, role)
                 if operand is not None:
                     roles[id(operand)] = role
@@ -123,7 +124,7 @@ class _Recorder(TorchFunctionMode):
     def _origin_of(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], inputs: list[Tensor]) -> _Origin:
         origins = [self._origins[id(t)] for t in inputs if id(t) in self._origins]
         if name in _LINEAR:
-            weight = _operand(args, kwargs, _WEIGHTED_OPERATIONS[name][0], "weight")
+            weight = _operand(args, kwargs, WEIGHTED_OPERATIONS[name][0], "weight")
             source = self._origins.get(id(_operand(args, kwargs, 1 if name == "addmm" else 0, "input")), _NOWHERE)
             return self._linear(self._names.get(id(weight), ""), source)
         if name == "scaled_dot_product_attention":
@@ -208,27 +209,6 @@ def trace_forward(model: nn.Module, stacks: Iterable[Sequence[str]], example: Ma
             for module, mode in training.items():
                 module.training = mode
     return recorder.finish()
-
-
-def example_batch(model: nn.Module) -> dict[str, Tensor]:
-    """Return a small batch made up from `model.config`: (2, 8) tokens or (2, channels, height, width) pixels.
-
-    Raises:
-        UnsupportedModel: the model says neither that it reads `input_ids` nor `pixel_values`.
-    """
-    config: Any = getattr(model, "config", None)
-    wanted = getattr(model, "main_input_name", None)
-    if wanted == "input_ids":
-        tokens = torch.ones(2, 8, dtype=torch.long)
-        return {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
-    if wanted == "pixel_values" and hasattr(config, "image_size"):
-        size = config.image_size
-        height, width = size if isinstance(size, (list, tuple)) else (size, size)
-        return {"pixel_values": torch.zeros(2, getattr(config, "num_channels", 3), height, width)}
-    raise UnsupportedModel(
-        f"no example batch can be made up for {type(model).__name__} (main input {wanted!r}): "
-        "pass one as `example=`, a dict of the forward pass's keyword arguments."
-    )
 
 
 def _watch(block: nn.Module, name: str, depth: int, count: int, recorder: _Recorder, cleanup: ExitStack) -> None:

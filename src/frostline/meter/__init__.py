@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from frostline.meter.process import Peaks, peaks, reset_peaks, synchronize
+from frostline.meter.saved import SavedMeter
 from frostline.meter.tensors import CATEGORIES, TensorTracker
 
-__all__ = ["CATEGORIES", "Peaks", "TensorTracker", "peaks", "reset_peaks", "synchronize"]
+__all__ = ["CATEGORIES", "Peaks", "SavedMeter", "TensorTracker", "peaks", "reset_peaks", "synchronize"]

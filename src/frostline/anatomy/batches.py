@@ -1,0 +1,71 @@
+"""Batches made up from a model's config: to trace it, or to run it, without data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from frostline.errors import ConfigError, UnsupportedModel
+
+
+def example_batch(
+    model: nn.Module,
+    batch_size: int = 2,
+    length: int | None = None,
+    *,
+    labels: bool = False,
+    generator: torch.Generator | None = None,
+) -> dict[str, Tensor]:
+    """Return a batch made up from `model.config`: tokens, all of them attended to, or pixels of the config's size.
+
+    Args:
+        model: one that says which it reads, by `main_input_name`.
+        batch_size: examples.
+        length: tokens in each, 8 if not said; images have none.
+        labels: also for a classifier's loss: a class, or a score where the config has one label, for each example.
+        generator: draws the values; without one all are the same.
+
+    Returns:
+        `input_ids` and `attention_mask`, each (batch_size, length), or `pixel_values` (batch_size, channels, height,
+        width); all on the CPU.
+
+    Raises:
+        ConfigError: a size is not positive, or a length is given for images.
+        UnsupportedModel: the model says neither that it reads `input_ids` nor `pixel_values`.
+    """
+    for name, value in (("batch size", batch_size), ("sequence length", length)):
+        if value is not None and value < 1:
+            raise ConfigError(f"a {name} of {value} is refused: give 1 or more.")
+    config: Any = getattr(model, "config", None)
+    wanted = getattr(model, "main_input_name", None)
+    if wanted == "input_ids":
+        shape = (batch_size, 8 if length is None else length)
+        tokens = torch.ones(shape, dtype=torch.long)
+        if generator is not None:
+            tokens = torch.randint(1, config.vocab_size, shape, generator=generator)
+        batch = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
+    elif wanted == "pixel_values" and hasattr(config, "image_size"):
+        if length is not None:
+            raise ConfigError(f"{type(model).__name__} reads images: it has an image size, and no sequence length.")
+        size = config.image_size
+        height, width = size if isinstance(size, (list, tuple)) else (size, size)
+        pixels = torch.zeros(batch_size, getattr(config, "num_channels", 3), height, width)
+        batch = {"pixel_values": pixels if generator is None else pixels.normal_(generator=generator)}
+    else:
+        raise UnsupportedModel(
+            f"no example batch can be made up for {type(model).__name__} (main input {wanted!r}): "
+            "pass one as `example=`, a dict of the forward pass's keyword arguments."
+        )
+    if labels:
+        batch["labels"] = _labels(config.num_labels, batch_size, generator)
+    return batch
+
+
+def _labels(classes: int, batch_size: int, generator: torch.Generator | None) -> Tensor:
+    if classes == 1:  # regression
+        return torch.zeros(batch_size)
+    if generator is None:
+        return torch.zeros(batch_size, dtype=torch.long)
+    return torch.randint(0, classes, (batch_size,), generator=generator)
