@@ -69,6 +69,11 @@ def refused(command: Any, flags: list[str], tmp_path: Path) -> Refused:
         (["report_to=[tensorbord]"], ["report_to='tensorbord' is unknown", "did you mean 'tensorboard'?"]),
         (["metric=acuracy"], ["unknown metric 'acuracy'; did you mean 'accuracy'?"]),
         (["optimizer_state=kep"], ["optimizer_state='kep' is refused", "'keep', 'release' or 'offload'"]),
+        (["fused_backward=true"], ["nothing can clip the gradients", "set max_grad_norm=0"]),
+        (
+            ["fused_backward=true", "max_grad_norm=0", "gradient_accumulation_steps=2"],
+            ["gradient_accumulation_steps=1"],
+        ),
         (["--batch-size"], ["the flag --batch-size needs a value: --batch-size VALUE"]),
         (["--batch-size", "--seed", "1"], ["the flag --batch-size needs a value"]),
         (["settings={rate: 0.5"], ["settings='{rate: 0.5' cannot be read"]),

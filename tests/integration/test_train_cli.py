@@ -196,6 +196,16 @@ def test_dashes_and_underscores_are_the_same_in_a_flag(command: Any, config_file
     assert (config["max_steps"], config["batch_size"]) == (1, 4)
 
 
+def test_fused_backward_changes_the_memory_and_not_the_result(
+    command: Any, config_file: Path, record: Any, steps: Steps, tmp_path: Path
+) -> None:
+    for name, words in (("plain", []), ("fused", ["--fused-backward", "true"])):
+        assert command("train", config_file, "max_grad_norm=0", *words, "--output", tmp_path / name).code == 0
+    assert sha256(tmp_path / "plain/model.safetensors") == sha256(tmp_path / "fused/model.safetensors")
+    assert steps(tmp_path / "plain") == steps(tmp_path / "fused")
+    assert [record(tmp_path / name)["plan"]["fused_backward"] for name in ("plain", "fused")] == [False, True]
+
+
 def test_same_seed_same_weights_other_seed_others(train: Any, tmp_path: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         train(tmp_path / name, max_steps=3, seed=seed)
