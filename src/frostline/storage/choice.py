@@ -61,7 +61,7 @@ _COMPACT = Ways(
     norm="int8",
     norm_frozen="int8",
     attention="int8",
-    dropout="replay",
+    dropout="mask",
 )
 PRESETS: dict[str, Ways] = {
     "exact": Ways(),
@@ -73,7 +73,7 @@ PRESETS: dict[str, Ways] = {
         norm="exact",
         norm_frozen="exact",
         attention="exact",
-        dropout="replay",
+        dropout="mask",
     ),
     "compact": _COMPACT,
     "slimfit": Ways(
