@@ -60,7 +60,7 @@ class Accounting(TorchFunctionMode):
         region: where the forward pass is now.
 
     Raises:
-        UnsupportedModel: the model has no blocks, or runs those of two stacks.
+        UnsupportedModel: the model has no blocks, runs those of two stacks, or one of them twice.
     """
 
     def __init__(self, model: nn.Module, own: Iterable[Tensor], device_type: str) -> None:
@@ -73,6 +73,7 @@ class Accounting(TorchFunctionMode):
         self._live: dict[int, tuple[Saved, weakref.ref[torch.UntypedStorage]]] = {}  # by the storage's address
         self._blocks = {name: (stack, depth) for stack in block_stacks(model) for depth, name in enumerate(stack)}
         self._ran: list[Sequence[str]] = []  # stacks
+        self._entered: Counter[str] = Counter()  # blocks
         self._block: int | None = None
         self._modules = [""]
         self._operation: str | None = None
@@ -99,11 +100,20 @@ class Accounting(TorchFunctionMode):
             for place, visit in self.visits.items()
         }
         self._live.clear()  # and with it the guards: what dies from now on has been kept
+        if details == (None, None, None):
+            self._require_one_pass()
+
+    def _require_one_pass(self) -> None:
+        name = type(self._model).__name__
         if len(self._ran) > 1:
             heads = ", ".join(stack[0].rpartition(".")[0] or "the model itself" for stack in self._ran)
-            raise UnsupportedModel(
-                f"{type(self._model).__name__} has {len(self._ran)} stacks of blocks ({heads}); one is understood."
-            )
+            raise UnsupportedModel(f"{name} has {len(self._ran)} stacks of blocks ({heads}); one is understood.")
+        for block, count in self._entered.items():
+            if count > 1:
+                raise UnsupportedModel(
+                    f"{name}: block {block!r} ran {count} times; what is understood is one forward pass of a model that "
+                    "shares no blocks."
+                )
 
     def sites(self) -> list[Site]:
         """Return what is kept, by site, in forward order."""
@@ -137,6 +147,7 @@ class Accounting(TorchFunctionMode):
             if name in self._blocks:
                 stack, self._block = self._blocks[name]
                 self.region = "blocks"
+                self._entered[name] += 1
                 if stack not in self._ran:
                     self._ran.append(stack)
 

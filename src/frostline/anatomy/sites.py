@@ -70,9 +70,10 @@ class _Tracer:
     def __init__(self, model: nn.Module, batch: Mapping[str, Any] | None, device: str | None) -> None:
         self._model = model
         self._batch = dict(batch) if batch is not None else example_batch(model)
-        self._device = torch.device(device or _device_of(model))
-        if self._device.type not in ("cpu", "cuda"):
-            raise ConfigError(f"device {device!r} is not understood: say cpu or cuda.")
+        kind = device or _device_of(model)
+        if kind not in ("cpu", "cuda"):
+            raise ConfigError(f"device {kind!r} is not understood: say cpu or cuda.")
+        self._device = torch.device(kind)
         if self._device.type == "cuda" and not torch.backends.cuda.is_built():
             raise ConfigError(
                 f"device 'cuda' cannot be traced: this torch ({torch.__version__}) is built without CUDA. Install one "

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from frostline.cli import compare, env, evaluate, export, methods, predict, report, train
+from frostline.cli import compare, env, evaluate, export, methods, predict, report, sites, train
 from frostline.errors import FrostlineError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ export.register(app)
 compare.register(app)
 report.register(app)
 methods.register(app)
+sites.register(app)
 env.register(app)
 
 

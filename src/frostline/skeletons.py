@@ -1,0 +1,131 @@
+"""A classifier from its config alone, without weights, and a made-up batch of a chosen shape for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import (
+    MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    AutoConfig,
+    AutoModelForImageClassification,
+    AutoModelForSequenceClassification,
+)
+
+from frostline.anatomy.batches import example_batch
+from frostline.errors import ConfigError, UnsupportedModel
+from frostline.models import EMBEDDED, locate, longest_text
+
+SEQUENCE_LENGTH = 128
+"""Tokens of a text where the user says nothing."""
+
+
+def skeleton(name: str, *, image_size: int | None = None, device: str = "meta") -> Any:
+    """Return a classifier of images or texts with the structure of a model, and none of its weights.
+
+    Args:
+        name: `minilm`, a model folder, a config.json, or a Hub name, of which only the config is loaded.
+        image_size: pixels in height and width, for a model of images; the config's if None.
+        device: where it lies; on `meta` it takes no memory, elsewhere its weights are random.
+
+    Raises:
+        ConfigError: there is no such model, its config cannot be used, or the image size does not fit it.
+        UnsupportedModel: it classifies neither texts nor images.
+    """
+    config = _config(name)
+    if image_size is not None:
+        _set_image_size(name, config, image_size)
+    if getattr(config, "pad_token_id", 0) is None:
+        config.pad_token_id = 0  # else decoders refuse a batch of more than one
+    config.architectures = []  # what the checkpoint was made for, not what it is to learn
+    if type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
+        factory: Any = AutoModelForSequenceClassification
+    elif type(config) in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
+        factory = AutoModelForImageClassification
+    else:
+        raise UnsupportedModel(
+            f"model {name!r} ({config.model_type}) classifies neither texts nor images in transformers."
+        )
+    try:
+        with torch.device(device):
+            return factory.from_config(config)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # a config can be wrong in a dozen ways; each error says how
+        raise ConfigError(f"model {name!r} cannot be built from its config: {_first_line(error)}") from error
+
+
+def shaped_batch(
+    model: Any,
+    batch_size: int,
+    sequence_length: int | None = None,
+    image_size: int | None = None,
+    generator: torch.Generator | None = None,
+) -> dict[str, Tensor]:
+    """Return a batch with labels, on the CPU: every token is attended to.
+
+    Args:
+        model: as `skeleton` makes it, for that image size.
+        batch_size: examples.
+        sequence_length: tokens of each text; 128 if None, or as many as the model has positions for.
+        image_size: only to be refused for a model of texts.
+        generator: draws the values; without one all are the same.
+
+    Raises:
+        ConfigError: a size is not positive, is more than the model can read, or is for the other kind of model.
+    """
+    name = type(model).__name__
+    if model.main_input_name != "input_ids":
+        return example_batch(model, batch_size, sequence_length, labels=True, generator=generator)
+    if image_size is not None:
+        raise ConfigError(f"{name} reads texts: it has a sequence length (--seq-len), and no image size.")
+    limit = longest_text(model)
+    limit = limit if limit is None or limit > 0 else None  # some write -1 for: no limit
+    if sequence_length is None:
+        sequence_length = SEQUENCE_LENGTH if limit is None else min(SEQUENCE_LENGTH, limit)
+    if limit is not None and sequence_length > limit:
+        raise ConfigError(
+            f"a sequence length of {sequence_length} is more than the {limit} positions of {name}; "
+            f"say --seq-len {limit} or less."
+        )
+    return example_batch(model, batch_size, sequence_length, labels=True, generator=generator)
+
+
+def _config(name: str) -> Any:
+    source = locate(name)
+    path = Path(source).expanduser()
+    looks_local = name == EMBEDDED or name.startswith((".", "/", "~")) or path.exists() or name.endswith(".json")
+    if looks_local:
+        source = str(path)
+        if not path.exists():
+            raise ConfigError(f"model {name!r}: there is no such file or folder.")
+        if path.is_dir() and not (path / "config.json").is_file():
+            raise ConfigError(f"model {name!r} is no Hugging Face model folder: it has no config.json.")
+    try:
+        return AutoConfig.from_pretrained(source)
+    except Exception as error:  # from_pretrained raises a dozen types; each says what was wrong
+        raise ConfigError(
+            f"model {name!r}: its config cannot be loaded: {_first_line(error)} "
+            f"Give a Hugging Face folder, a config.json, or {EMBEDDED!r}, which needs no network."
+        ) from error
+
+
+def _set_image_size(name: str, config: Any, image_size: int) -> None:
+    if not hasattr(config, "image_size"):
+        raise ConfigError(f"model {name!r} ({config.model_type}) reads texts: it has no image size; leave it out.")
+    patch = getattr(config, "patch_size", 1)
+    patches = tuple(patch) if isinstance(patch, (list, tuple)) else (patch,)
+    if image_size < 1 or any(image_size % side for side in patches):
+        raise ConfigError(
+            f"an image size of {image_size} is refused for model {name!r}: give a multiple of its patches' "
+            f"{max(patches)} pixels."
+        )
+    config.image_size = image_size
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
