@@ -65,8 +65,6 @@ def attention(
     call = Call(setting, repeat, storage)
     if not _understood(query, key, value, mask, setting):
         return call.stock(query, key, value, mask)
-    batch = max(query.shape[0], key.shape[0])
-    query, key, value = (t if t.shape[0] == batch else t.expand(batch, -1, -1, -1) for t in (query, key, value))
     output: Tensor = run(query, key, value, mask, call)
     return output
 
@@ -83,7 +81,7 @@ def _understood(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, 
         and key.shape[:3] == value.shape[:3]
         and query.shape[3] == key.shape[3]
         and query.shape[1] % key.shape[1] == 0
-        and (query.shape[0] == key.shape[0] or 1 in (query.shape[0], key.shape[0]))
+        and query.shape[0] == key.shape[0]
         and (mask is None or mask.dtype == torch.bool or mask.is_floating_point())
         and 0 <= setting.dropout < 1
     )
