@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from storage_checks import gradients, saved_bytes
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers.activations import ACT2CLS, ACT2FN, GELUActivation
@@ -23,6 +22,7 @@ from frostline.storage.operations.activation import (
     kind_of,
 )
 from frostline.storage.operations.linear import linear
+from storage_checks import gradients, saved_bytes
 
 UNDERSTOOD = {
     "gelu": "gelu",
@@ -169,7 +169,7 @@ def test_nothing_is_kept_without_a_gradient(way: str) -> None:
         assert ours(torch.randn(4, 4, requires_grad=True)).grad_fn is None
 
 
-@pytest.mark.parametrize("way", codecs.names())
+@pytest.mark.parametrize("way", [name for name in codecs.names() if name != "cpu"])
 def test_backward_twice_gives_the_same(way: str) -> None:
     input = torch.randn(64, 64, requires_grad=True)
     output = _stored(nn.GELU(), codecs.get(way))(input)
