@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from frostline.children import why
 from frostline.comparison.compare import choose_learning_rates
-from frostline.comparison.processes import why
 from frostline.comparison.records import ComparisonFolder, command_of, make_record
 from frostline.comparison.runs import Run
 from frostline.errors import ConfigError

@@ -111,7 +111,7 @@ class Accounting(TorchFunctionMode):
         for block, count in self._entered.items():
             if count > 1:
                 raise UnsupportedModel(
-                    f"{name}: block {block!r} ran {count} times; what is understood is one forward pass of a model that "
+                    f"{name}: block {block!r} ran {count} times; understood is one forward pass of a model that "
                     "shares no blocks."
                 )
 

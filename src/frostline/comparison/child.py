@@ -6,23 +6,13 @@ train` would tell the user. The last line is the result as JSON.
 
 from __future__ import annotations
 
-import json
-import os
 import sys
-import threading
-import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
+
+from frostline.children import serve
 
 if TYPE_CHECKING:
     from frostline.config import TrainConfig
-
-
-def _end_with(parent: int) -> None:
-    """End when the parent has, so that a comparison that is killed leaves nothing running."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
 
 
 def do(kind: str, config: TrainConfig, parent: TextIO) -> dict[str, Any]:
@@ -44,19 +34,13 @@ def do(kind: str, config: TrainConfig, parent: TextIO) -> dict[str, Any]:
 
 def main() -> None:
     """Do the job that the file named on the command line says."""
-    job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    threading.Thread(target=_end_with, args=(job["parent"],), daemon=True).start()
-    parent = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    from frostline.config import make_config
-    from frostline.errors import FrostlineError
 
-    try:
-        result = do(job["kind"], make_config(job["config"]), parent)
-    except FrostlineError as error:
-        print(error, file=sys.stderr)
-        sys.exit(error.exit_code)
-    print(json.dumps(result), file=parent, flush=True)
+    def run_job(job: dict[str, Any], parent: TextIO) -> dict[str, Any]:
+        from frostline.config import make_config
+
+        return do(job["kind"], make_config(job["config"]), parent)
+
+    serve(run_job)
 
 
 if __name__ == "__main__":

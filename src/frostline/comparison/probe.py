@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import statistics
 import time
 from abc import ABC, abstractmethod
 from typing import Any, TextIO
@@ -21,6 +20,7 @@ from transformers import (
 
 from frostline import meter
 from frostline.config import TrainConfig
+from frostline.meter.step_peaks import StepPeaks, memory_record
 from frostline.models import load_classifier, quiet
 from frostline.training.encoding import tokenize
 from frostline.training.run import read_data, run
@@ -55,9 +55,7 @@ class MemoryProbe(Probe):
     """
 
     def __init__(self) -> None:
-        self._tracker: meter.TensorTracker | None = None
-        self._saved: list[int] = []
-        self._peak: dict[str, int] = {}
+        self._peaks: StepPeaks | None = None
         self._first: dict[str, Any] | None = None
 
     def _repeat(self, model: Any, positional: Any, batch: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -69,43 +67,32 @@ class MemoryProbe(Probe):
     ) -> None:
         """Start to follow."""
         kwargs["model"].register_forward_pre_hook(self._repeat, with_kwargs=True)
-        self._tracker = meter.TensorTracker(kwargs["model"], args.device.type).__enter__()
+        self._peaks = StepPeaks(kwargs["model"], args.device.type).__enter__()
 
     def on_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Tell the optimizer's state from other tensors."""
-        assert self._tracker is not None
-        self._tracker.mark_optimizer(kwargs["optimizer"])
+        assert self._peaks is not None
+        self._peaks.optimizer_moved(kwargs["optimizer"])
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Keep the step's peaks."""
-        assert self._tracker is not None
-        self._saved.append(self._tracker.saved_peak)
-        if self._tracker.peak_bytes > sum(self._peak.values()):
-            self._peak = self._tracker.peak
-        self._tracker.reset()
+        assert self._peaks is not None
+        self._peaks.end_step()
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Stop to follow."""
-        assert self._tracker is not None
-        self._tracker.__exit__(None, None, None)
+        assert self._peaks is not None
+        self._peaks.__exit__(None, None, None)
         raise Enough
 
     def result(self) -> dict[str, Any]:
         """Return the peak of tensors, what it was made of, and the saved activations."""
-        memory = {
-            "process_peak": None,
-            "tensor_peak": sum(self._peak.values()),
-            "at_tensor_peak": self._peak,
-            "saved_activations": max(self._saved),
-            "saved_activations_median": statistics.median(self._saved),
-            "cuda_allocated": None,
-            "cuda_reserved": None,
-        }
-        return {"memory": memory, "steps": len(self._saved)}
+        assert self._peaks is not None
+        return {"memory": self._peaks.memory(), "steps": len(self._peaks.saved)}
 
 
 class Baton(Probe):
@@ -162,12 +149,5 @@ def measure_inference(config: TrainConfig) -> dict[str, Any]:
     peaks = meter.peaks()
     with meter.TensorTracker(model, model.device.type) as tracker, torch.no_grad():
         model(**batch)
-    memory = {
-        "process_peak": peaks.process,
-        "tensor_peak": tracker.peak_bytes,
-        "at_tensor_peak": tracker.peak,
-        "saved_activations": tracker.saved_peak,
-        "cuda_allocated": peaks.cuda_allocated,
-        "cuda_reserved": peaks.cuda_reserved,
-    }
+    memory = memory_record(peaks, tracker.peak, tracker.saved_peak)
     return {"train_info": {"memory": memory, "steps": 3}, "versions": versions(), "hardware": hardware()}

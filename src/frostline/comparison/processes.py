@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "memoryerror")
-_KILLED = -9
+from frostline.children import ending
 
 
 @dataclass(frozen=True)
@@ -49,23 +48,8 @@ class Child:
         """Wait for the end and return how it was."""
         output, _ = self.process.communicate()
         text = self.errors.read_text(encoding="utf-8", errors="replace")
-        if self.process.returncode == 0:
-            try:
-                return Outcome("finished", None, json.loads(output.splitlines()[-1]), self.folder)
-            except (ValueError, IndexError) as error:
-                return Outcome("failed", f"its result cannot be read: {error}", None, self.folder)
-        return Outcome(*why(self.process.returncode, text), None, self.folder)
-
-
-def why(code: int, errors: str) -> tuple[str, str]:
-    """Return status and reason of a child that failed, from its exit status and what it wrote to stderr."""
-    lines = [line.strip() for line in errors.splitlines() if line.strip()]
-    for line in reversed(lines[-4:]):  # torch's message on memory may have several lines
-        if any(words in line.lower() for words in _MEMORY):
-            return "out_of_memory", line
-    if code == _KILLED:
-        return "out_of_memory", "killed (SIGKILL), as the system does when memory runs out"
-    return "failed", lines[-1] if lines else f"exit status {code}"
+        end = ending(self.process.returncode, output, text)
+        return Outcome(end.status, end.reason, end.result, self.folder)
 
 
 class Processes:
