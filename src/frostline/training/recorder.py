@@ -100,7 +100,7 @@ class Recorder(TrainerCallback, ExportableState):
         active = self._tuner.active
         self._row = {
             "step": state.global_step + 1,
-            "learning_rate": kwargs["optimizer"].param_groups[0]["lr"],
+            "learning_rate": float(kwargs["optimizer"].param_groups[0]["lr"]),  # torchao keeps it in a tensor
             "active_units": len(active),
             "trainable_parameters": self._tuner.trainable_parameters,
             # Names only where the set changed: a constant method says them once.

@@ -11,13 +11,15 @@ In all three the state stays in `optimizer.state`, so the optimizer's own state_
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from frostline.errors import ConfigError, PlanError, nearest
 from frostline.methods.base import Replacement
@@ -61,7 +63,7 @@ class OptimizerState:
                 state = self.optimizer.state[parameter]
                 for key, value in state.items():
                     if isinstance(value, Tensor) and value.dim() > 0:
-                        state[key] = self._away(value)
+                        state[key] = _each(value, self._away)
                 self._offloaded.add(parameter)
 
     def thaw(self, parameters: Iterable[nn.Parameter]) -> None:
@@ -72,7 +74,7 @@ class OptimizerState:
                 state = self.optimizer.state[parameter]
                 for key, value in state.items():
                     if isinstance(value, Tensor) and value.dim() > 0:
-                        state[key] = value.to(parameter.device, copy=True)
+                        state[key] = _each(value, partial(Tensor.to, device=parameter.device, copy=True))
 
     def replace(self, replacements: Iterable[Replacement], *, resumed: bool = False) -> None:
         """Put new parameters where the old were; moments the shape of the old are cut to the new.
@@ -93,13 +95,13 @@ class OptimizerState:
             for key, value in state.items():
                 if not isinstance(value, Tensor) or value.dim() == 0 or (resumed and value.shape == r.new.shape):
                     continue
-                if tuple(value.shape) == r.shape:
+                if tuple(value.shape) == r.shape and not is_traceable_wrapper_subclass(value):
                     state[key] = r.take(value).clone()
                 elif value.shape != r.new.shape:
                     raise PlanError(
-                        f"{type(self.optimizer).__name__} keeps {key!r} in the shape {tuple(value.shape)} for a weight "
-                        f"of shape {r.shape}, which cannot be cut to its learners; use an optimizer with one moment "
-                        "for each weight, such as AdamW or SGD."
+                        f"{type(self.optimizer).__name__} keeps {key!r} as a {type(value).__name__} of shape "
+                        f"{tuple(value.shape)} for a weight of shape {r.shape}, which cannot be cut to its learners; "
+                        "use an optimizer with a plain number for each weight, such as AdamW or SGD."
                     )
             self.optimizer.state[r.new] = state
 
@@ -120,3 +122,13 @@ class OptimizerState:
         stored = torch.from_file(str(path), shared=True, size=value.numel(), dtype=value.dtype).view(value.shape)
         path.unlink()  # the mapping keeps the file's blocks until the tensor goes
         return stored.copy_(value)
+
+
+def _each(value: Tensor, move: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return `value` moved; of a quantised tensor, whose class would copy its numbers in full, what it is made of."""
+    if not is_traceable_wrapper_subclass(value):
+        return move(value)
+    names, rest = value.__tensor_flatten__()
+    moved = {name: _each(getattr(value, name), move) for name in names}
+    made: Tensor = type(value).__tensor_unflatten__(moved, rest, value.size(), value.stride())
+    return made
