@@ -6,6 +6,7 @@
     ├── UnsupportedModel      the model's structure was not understood; names what was not
     ├── PlanError             a plan does not fit the model it is put on
     ├── StorageError          a tensor cannot wait for backward in the way that was asked for
+    ├── OutOfMemory           this machine's memory is too small for what was asked for
     ├── CheckpointError       a run or a checkpoint cannot be written, read or resumed
     ├── TrainingDiverged      the loss is no longer finite
     ├── ReportError           a folder is none that a report can be made of
@@ -44,6 +45,12 @@ class PlanError(FrostlineError):
 
 class StorageError(FrostlineError):
     """A tensor cannot wait for backward in the way that was asked for; names the site."""
+
+
+class OutOfMemory(FrostlineError):
+    """What was asked for does not fit into this machine's memory; says what to make smaller."""
+
+    exit_code = 3
 
 
 class CheckpointError(FrostlineError):

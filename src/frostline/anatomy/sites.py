@@ -8,6 +8,7 @@ is dynamic.
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -97,7 +98,9 @@ class _Tracer:
         training = {module: module.training for module in self._model.modules()}
         try:
             self._model.train()
-            with FakeTensorMode(allow_non_fake_inputs=True):
+            with FakeTensorMode(allow_non_fake_inputs=True), warnings.catch_warnings():
+                # Some modules look where their tensors lie; fake ones lie nowhere, which is no answer but no harm.
+                warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")
                 state = self._state(trainable)
                 accounting = Accounting(self._model, state.values(), self._device.type)
                 lowest = _Bottom(accounting)

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from frostline.cli import compare, env, evaluate, export, methods, predict, report, sites, train
+from frostline.cli import compare, env, evaluate, export, measure, methods, predict, report, sites, train
 from frostline.errors import FrostlineError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ compare.register(app)
 report.register(app)
 methods.register(app)
 sites.register(app)
+measure.register(app)
 env.register(app)
 
 

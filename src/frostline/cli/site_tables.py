@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from frostline.report.numbers import DASH, share, times
@@ -66,6 +66,28 @@ def portion(part: int, whole: int) -> str:
 def ratio(measured: int, predicted: int) -> str:
     """Return measured over predicted, a dash where nothing was predicted."""
     return times(measured / predicted) if predicted else DASH
+
+
+def predicted_beside_measured(
+    title: str,
+    names: Sequence[str],
+    sites: Iterable[Mapping[str, Any]],
+    name: Callable[[Mapping[str, Any]], tuple[str, ...]],
+) -> Any:
+    """Return a table with the sums of `predicted` and `measured` bytes over all sites of the same `name`."""
+    sums: dict[tuple[str, ...], tuple[int, int]] = {}
+    for site in sites:
+        key = name(site)
+        predicted, measured = sums.get(key, (0, 0))
+        sums[key] = predicted + site["predicted"], measured + site["measured"]
+    totals = sum(pair[0] for pair in sums.values()), sum(pair[1] for pair in sums.values())
+    rows = ((*key, *_pair(*pair)) for key, pair in sums.items())
+    total = ("total", *[""] * (len(names) - 1), *_pair(*totals))
+    return table(title, (*names, " predicted MiB", " measured MiB", " ratio"), rows, total)
+
+
+def _pair(predicted: int, measured: int) -> tuple[str, str, str]:
+    return mebibytes(predicted), mebibytes(measured), ratio(measured, predicted)
 
 
 def place(key: int | str) -> str:

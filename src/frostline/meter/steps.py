@@ -1,0 +1,178 @@
+"""A few real training steps on made-up data, measured: memory and time in one process, tensors in another.
+
+The tracker and the accounting slow a step several times and add memory of their own, so no process does both.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.optim import AdamW, Optimizer
+
+from frostline.anatomy.inventory import Sites
+from frostline.anatomy.sites import kept
+from frostline.errors import ConfigError
+from frostline.meter.process import peaks, reset_peaks, synchronize
+from frostline.meter.saved import SavedMeter
+from frostline.meter.step_peaks import StepPeaks, memory_record
+from frostline.models import quiet
+from frostline.skeletons import shaped_batch, skeleton
+from frostline.tuner import Tuner, prepare
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """What to run.
+
+    Attributes:
+        model: as for `skeleton`; its weights are random, as neither bytes nor times depend on them.
+        batch_size, sequence_length, image_size: as for `shaped_batch`.
+        method, settings, storage: as for `prepare`.
+        count: optimizer steps.
+        learning_rate: of AdamW, or of the optimizer that the method brings.
+        seed: of weights, data and dropout.
+    """
+
+    model: str
+    batch_size: int
+    sequence_length: int | None = None
+    image_size: int | None = None
+    method: str = "full"
+    settings: dict[str, Any] = field(default_factory=dict)
+    storage: str = "exact"
+    count: int = 4
+    learning_rate: float = 5e-5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for a number that cannot be."""
+        if self.count < 1:
+            raise ConfigError(f"{self.count} steps are refused: give 1 or more.")
+        if not 0 < self.learning_rate < float("inf"):
+            raise ConfigError(f"a learning rate of {self.learning_rate} is refused: give one above 0.")
+
+
+class Run:
+    """A model under way: prepared, in training mode, with an optimizer and a batch.
+
+    Raises:
+        ConfigError: the model, a size, the method, a setting or the storage is refused.
+    """
+
+    def __init__(self, steps: Steps) -> None:
+        quiet()
+        torch.manual_seed(steps.seed)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        # On the meta device first: what is refused is so before memory is taken.
+        shaped_batch(skeleton(steps.model, image_size=steps.image_size), *_sizes(steps))
+        self.model: Any = skeleton(steps.model, image_size=steps.image_size, device=device).train()
+        batch = shaped_batch(self.model, *_sizes(steps), generator=torch.Generator().manual_seed(steps.seed))
+        self.batch = {name: value.to(device) for name, value in batch.items()}
+        self.tuner = _prepare(self.model, steps)
+        self.tuner.set_total_steps(steps.count)
+        parameters = self.tuner.candidate_parameters()
+        self.optimizer: Optimizer = self.tuner.own_optimizer([{"params": parameters}], steps.learning_rate) or AdamW(
+            parameters, lr=steps.learning_rate, fused=True
+        )
+        self.tuner.attach(self.optimizer)
+
+    @property
+    def device_type(self) -> str:
+        """The kind of device the model lies on."""
+        return str(self.model.device.type)
+
+    def step(self) -> None:
+        """Run one whole step."""
+        self.tuner.before_step()
+        self.finish_step(self.model(**self.batch).loss)
+
+    def finish_step(self, loss: torch.Tensor) -> None:
+        """Run what follows the forward pass."""
+        loss.backward()
+        self.optimizer.step()
+        self.tuner.after_step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+
+def measure_process(steps: Steps) -> dict[str, Any]:
+    """Return peaks of the process and the accelerator, and the seconds of each step.
+
+    `process_before` is the size with all libraries loaded, before there is a model; `seconds` is the median over all
+    steps but the first, which warms up.
+    """
+    reset_peaks()
+    before = peaks().process
+    run = Run(steps)
+    seconds = []
+    for _ in range(steps.count):
+        synchronize()
+        began = time.perf_counter()
+        run.step()
+        synchronize()
+        seconds.append(time.perf_counter() - began)
+    memory = memory_record(peaks(), None, None)
+    return {"memory": {**memory, "process_before": before}, "step_seconds": seconds, "device": run.device_type}
+
+
+def measure_tensors(steps: Steps) -> dict[str, Any]:
+    """Return the peak of tensors by category, and what the last step keeps by site, predicted and measured."""
+    run = Run(steps)
+    with StepPeaks(run.model, run.device_type) as step_peaks:
+        for _ in range(steps.count):
+            run.tuner.before_step()
+            loss = run.model(**run.batch).loss
+            run.finish_step(loss)
+            del loss
+            step_peaks.optimizer_moved(run.optimizer)
+            step_peaks.end_step()
+    run.tuner.before_step()
+    predicted = kept(run.model, run.batch)
+    with SavedMeter(run.model) as meter:
+        loss = run.model(**run.batch).loss
+    run.finish_step(loss)
+    return {
+        "class": type(run.model).__name__,
+        "batch": {name: list(value.shape) for name, value in run.batch.items()},
+        "memory": step_peaks.memory(),
+        "predicted": predicted.total,
+        "measured": meter.sites.total,
+        "sites": side_by_side(predicted, meter.sites),
+    }
+
+
+def side_by_side(predicted: Sites, measured: Sites) -> list[dict[str, Any]]:
+    """Return a record of each site that either knows, with `predicted` and `measured` bytes, in forward order."""
+    expected = {site.key: site for site in predicted}
+    found = {site.key: site for site in measured}
+    records = []
+    for key in {**expected, **found}:
+        site = expected.get(key) or found[key]
+        records.append(
+            {
+                "module": site.module,
+                "operation": site.operation,
+                "call": site.call,
+                "region": site.region,
+                "block": site.block,
+                "predicted": expected[key].bytes if key in expected else 0,
+                "measured": found[key].bytes if key in found else 0,
+            }
+        )
+    return records
+
+
+def _sizes(steps: Steps) -> tuple[int, int | None, int | None]:
+    return steps.batch_size, steps.sequence_length, steps.image_size
+
+
+def _prepare(model: Any, steps: Steps) -> Tuner:
+    storage: dict[str, Any] = {}
+    if "storage" in inspect.signature(prepare).parameters:
+        storage["storage"] = steps.storage
+    elif steps.storage != "exact":
+        raise ConfigError(f"storage={steps.storage!r} is unknown; valid names: exact")
+    return prepare(model, steps.method, seed=steps.seed, **storage, **steps.settings)
