@@ -86,13 +86,19 @@ def require_usable(config: TrainConfig, folder: Path) -> None:
     try:
         make, options = Trainer.get_optimizer_cls_and_kwargs(training_arguments(config, folder), probe)
         optimizer = make(probe.parameters(), **options)
+        for parameter in probe.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        optimizer.step()  # torchao's compile their step, for which a compiler must be there
         key, value = "lr_scheduler_type", config.lr_scheduler_type
         get_scheduler(value, optimizer, num_warmup_steps=0, num_training_steps=1)
         for tracker in config.report_to:
             key, value = "report_to", tracker
             trackers[tracker]()
     except (ImportError, RuntimeError, TypeError, ValueError) as error:
-        raise ConfigError(f"{key}={value!r} cannot be used here: {error} Install it, or choose another.") from error
+        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ConfigError(
+            f"{key}={value!r} cannot be used here: {first_line} Install it, or choose another."
+        ) from error
 
 
 def training_arguments(config: TrainConfig, folder: Path) -> TrainingArguments:
