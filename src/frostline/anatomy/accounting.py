@@ -80,6 +80,7 @@ class Accounting(TorchFunctionMode):
         self._calls: Counter[tuple[str, str]] = Counter()
         self._clock = 0  # operations so far: two nodes of one Function have operations between them
         self._node: tuple[str, type, int] | None = None
+        self._packing = False
         self._stack = ExitStack()
 
     def __enter__(self) -> Accounting:
@@ -130,6 +131,8 @@ class Accounting(TorchFunctionMode):
         self, func: Callable[..., Any], types: Iterable[type], args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
         """Run one operation and remember, while it runs, that it is the one."""
+        if self._packing:  # our own questions to a tensor
+            return func(*args, **(kwargs or {}))
         outer, self._operation = self._operation, operation_name(func)
         self._count(self._operation)
         try:
@@ -163,13 +166,16 @@ class Accounting(TorchFunctionMode):
         return leave
 
     def _pack(self, tensor: Tensor) -> Tensor:
-        if tensor.device.type == self.device_type:
-            try:
+        self._packing = True
+        try:
+            if tensor.device.type == self.device_type:
                 storage = tensor.untyped_storage()
-            except NotImplementedError:  # a wrapper tensor has no storage of its own; those inside it are saved as well
-                return tensor
-            if storage._cdata not in self._own:
-                self._note(storage, (tuple(tensor.shape), tensor.dtype, storage.nbytes()))
+                if storage._cdata not in self._own:
+                    self._note(storage, (tuple(tensor.shape), tensor.dtype, storage.nbytes()))
+        except NotImplementedError:  # a wrapper tensor has no storage of its own; those inside it are saved as well
+            return tensor
+        finally:
+            self._packing = False
         return tensor
 
     def _note(self, storage: torch.UntypedStorage, shape: tuple[Any, ...]) -> None:

@@ -34,8 +34,8 @@ def sites(model: nn.Module, batch: Mapping[str, Any] | None = None, *, device: s
 
     Args:
         model: any device, meta included; it is left as it was. Storage that is attached to it counts.
-        batch: keyword arguments of one forward pass, with labels to count the loss; only shapes and dtypes are read.
-            Made up from the config when None.
+        batch: keyword arguments of one forward pass, with labels to count the loss; only shapes and dtypes are read,
+            and whether the attention mask masks anything. Made up from the config when None.
         device: `cpu` or `cuda`, where the step shall run: operations keep different things there. The model's own,
             or the CPU for one on the meta device, when None. `cuda` needs a torch built for it, but no GPU.
 
@@ -70,7 +70,7 @@ def kept(
 class _Tracer:
     def __init__(self, model: nn.Module, batch: Mapping[str, Any] | None, device: str | None) -> None:
         self._model = model
-        self._batch = dict(batch) if batch is not None else example_batch(model)
+        self._batch = _without_full_mask(model, batch if batch is not None else example_batch(model))
         kind = device or _device_of(model)
         if kind not in ("cpu", "cuda"):
             raise ConfigError(f"device {kind!r} is not understood: say cpu or cuda.")
@@ -188,6 +188,14 @@ def _static_bytes(everything: Accounting, frozen: Accounting) -> dict[Place, int
     for saved in {saved: None for visit in frozen.visits.values() for saved, _ in visit.saved}:
         static[counterpart.get(saved, saved).owner] += saved.bytes
     return static
+
+
+def _without_full_mask(model: nn.Module, batch: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the batch without a mask that masks nothing: transformers' models look at its values and drop it."""
+    mask = batch.get("attention_mask")
+    if hasattr(model, "config") and type(mask) is Tensor and not mask.is_meta and bool(mask.all()):
+        return {name: value for name, value in batch.items() if name != "attention_mask"}
+    return dict(batch)
 
 
 def _device_of(model: nn.Module) -> str:

@@ -97,6 +97,8 @@ def activation(input: Tensor, forward: Callable[[Tensor], Tensor], kind: str, wa
 
 
 class _FromInput(torch.autograd.Function):
+    operation = "activation"
+
     @staticmethod
     def forward(
         ctx: Any,
@@ -120,6 +122,8 @@ class _FromInput(torch.autograd.Function):
 
 
 class _FromDerivative(torch.autograd.Function):
+    operation = "activation"
+
     @staticmethod
     def forward(
         ctx: Any, input: Tensor, forward: Callable[[Tensor], Tensor], derivative: DerivativeCode, code: Tensor

@@ -92,6 +92,8 @@ def gated(gate: Tensor, up: Tensor, act: Callable[[Tensor], Tensor], kind: str, 
 
 
 class _Gated(torch.autograd.Function):
+    operation = "swiglu"
+
     @staticmethod
     def forward(
         ctx: Any,
