@@ -28,6 +28,9 @@ class TrainConfig(BaseModel):
     settings: dict[str, Any] = Field(default_factory=dict, description="the method's own, for instance {rate: 0.9}")
     plugins: list[str] = Field(default_factory=list, description="Python files or modules with methods of your own")
     optimizer_state: Literal["keep", "release", "offload"] = Field("keep", description="of units while they are frozen")
+    storage: str | dict[str, str] = Field(
+        "exact", description="of saved activations: exact, lossless, compact, slimfit, smallest, or {preset: ..., ...}"
+    )
     fused_backward: bool = Field(False, description="move each weight within backward; needs max_grad_norm=0")
 
     text: str | None = Field(None, description="column of the text, where it is not obvious")

@@ -19,7 +19,7 @@ class Plan:
     Attributes:
         method, settings, seed: the schedule.
         optimizer_state: `keep`, `release` or `offload` the optimizer's state of frozen units.
-        storage: how saved activations wait for backward; `exact` is stock PyTorch.
+        storage: how saved activations wait for backward: a preset, or what differs from one; `exact` is stock PyTorch.
         model: class name of the model it was made for.
         blocks: how many blocks that model has.
         total_parameters: scalars in the model.
@@ -34,7 +34,7 @@ class Plan:
     settings: dict[str, Any]
     seed: int
     optimizer_state: str
-    storage: str
+    storage: str | dict[str, str]
     model: str
     blocks: int
     total_parameters: int

@@ -8,13 +8,12 @@ function of their class: one that has its own is left as it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cache
 from typing import Any
 
 from torch import nn
 
 from frostline.anatomy import Anatomy
-from frostline.errors import ConfigError, StorageError, nearest
+from frostline.errors import ConfigError, FrostlineError, StorageError, nearest
 from frostline.storage import codecs
 from frostline.storage.choice import STOCK, Storage, require_way
 from frostline.storage.operations.activation import StoredActivation, activation_way, kind_of
@@ -36,7 +35,8 @@ class Attached:
         storage: what is kept, and how.
 
     Raises:
-        ConfigError: storage is asked for a module that keeps nothing, or in a way that its operation does not know.
+        ConfigError: storage is asked for a module that keeps nothing, or in a way that its operation does not know;
+            or blocks would be run again in backward twice.
         StorageError: a module's forward function has been replaced, so that storage would be bypassed.
     """
 
@@ -47,7 +47,12 @@ class Attached:
         self._second = {pair.lin2 for pair in anatomy.feed_forwards}
         self._attention_modules = _attention_modules(anatomy)
         self._require_known()
-        self.refresh()
+        try:
+            self.refresh()
+            self._require_one_recompute()
+        except FrostlineError:
+            self.detach()
+            raise
 
     @property
     def recomputes(self) -> bool:
@@ -70,7 +75,8 @@ class Attached:
                 module.__dict__.pop(attribute, None)
         self._plain.clear()
         if self._attention is not None:
-            self._model.set_attn_implementation(self._attention)
+            model: Any = self._model
+            model.set_attn_implementation(self._attention)
             self._attention = None
 
     def _sites(self) -> Iterator[tuple[str, nn.Module, str]]:
@@ -149,7 +155,13 @@ class Attached:
             model.set_attn_implementation(NAME)
         probabilities = way == "probabilities"
         codec = codecs.get("fixed3.4" if probabilities else way)
-        storage = AttentionStorage(codec, "probabilities" if probabilities else "inputs", name)
+        dropout = self._storage.of_module(name, "dropout")
+        storage = AttentionStorage(
+            codec,
+            "probabilities" if probabilities else "inputs",
+            name,
+            "mask" if dropout == "mask" else "replay",
+        )
         vars(module)[_ATTENTION] = storage
         self._plain[module] = type(module)
 
@@ -164,6 +176,13 @@ class Attached:
                 return lambda: _needs_whole_input(self._model.get_submodule(pair.lin2))
         return None
 
+    def _require_one_recompute(self) -> None:
+        if self.recomputes and any(getattr(m, "gradient_checkpointing", False) for m in self._model.modules()):
+            raise ConfigError(
+                "the model has transformers' gradient checkpointing on, and storage would run its blocks again in "
+                "backward as well; call model.gradient_checkpointing_disable(), or set storage of 'block' to 'stock'."
+            )
+
     def _require_known(self) -> None:
         """Refuse an entry for a module that is not there, or in a way that its operation does not know."""
         kinds = {name: kind for name, _, kind in self._sites()}
@@ -177,9 +196,14 @@ class Attached:
                 require_way(kind, way)
 
 
-@cache
+_stored_classes: dict[tuple[type[nn.Module], type[nn.Module]], type[nn.Module]] = {}
+
+
 def _stored_class(mixin: type[nn.Module], cls: type[nn.Module]) -> type[nn.Module]:
-    return type(f"Stored{cls.__name__}", (mixin, cls), {})
+    key = mixin, cls
+    if key not in _stored_classes:
+        _stored_classes[key] = type(f"Stored{cls.__name__}", key, {})
+    return _stored_classes[key]
 
 
 def _attention_modules(anatomy: Anatomy) -> set[str]:

@@ -22,6 +22,7 @@ from frostline.errors import ConfigError, nearest
 Choice = str | Mapping[str, str]
 
 STOCK = "stock"
+_EXAMPLE = "{'preset': 'compact', 'norm': 'int4'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,8 @@ class Storage:
     @classmethod
     def of(cls, choice: Choice) -> Storage:
         """Return the choice as a value; ConfigError for a preset or a way that does not exist."""
+        if not isinstance(choice, str | Mapping):
+            raise ConfigError(f"storage={choice!r} is refused: give a preset's name, or a mapping such as {_EXAMPLE}.")
         entries = {"preset": choice} if isinstance(choice, str) else dict(choice)
         preset = entries.pop("preset", "exact")
         if preset not in PRESETS:

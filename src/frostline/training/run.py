@@ -94,6 +94,7 @@ def run(
         loaded.model,
         config.method,
         optimizer_state=config.optimizer_state,
+        storage=config.storage,
         fused_backward=config.fused_backward,
         seed=config.seed,
         **config.settings,

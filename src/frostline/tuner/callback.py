@@ -37,6 +37,11 @@ class TunerCallback(TrainerCallback, ExportableState):
             (bool(args.deepspeed), "DeepSpeed", "leave `deepspeed` out"),
             (args.torch_compile, "torch.compile, which would recompile at every change", "set torch_compile=False"),
             (
+                args.gradient_checkpointing and self._tuner.recomputes,
+                "gradient checkpointing of transformers beside storage that runs blocks again in backward",
+                "set gradient_checkpointing=False: storage does it",
+            ),
+            (
                 args.restore_callback_states_from_checkpoint,
                 "restore_callback_states_from_checkpoint, which makes callbacks anew by class",
                 "leave it out: the tuner restores its own state",

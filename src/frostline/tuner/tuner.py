@@ -11,9 +11,10 @@ from torch.optim import Optimizer
 
 from frostline import methods
 from frostline.anatomy import Anatomy, Unit, discover
-from frostline.errors import ConfigError, PlanError, UnsupportedModel, nearest
+from frostline.errors import ConfigError, FrostlineError, PlanError, UnsupportedModel, nearest
 from frostline.methods.base import Method, Replacement, validate_settings
 from frostline.plan import Plan
+from frostline.storage import Attached, Choice, Storage
 from frostline.tuner.fused_backward import FusedBackward
 from frostline.tuner.optimizer_state import POLICIES, OptimizerState
 
@@ -28,6 +29,7 @@ def prepare(
     method: str | type[Method] = "full",
     *,
     optimizer_state: str = "keep",
+    storage: Choice = "exact",
     fused_backward: bool = False,
     seed: int = 0,
     example: Mapping[str, Any] | None = None,
@@ -39,6 +41,8 @@ def prepare(
         model: a transformer, loaded and on its device.
         method: a name from `frostline.methods.names()`, or a `Method` class of your own.
         optimizer_state: of frozen units: `keep`, `release` or `offload`.
+        storage: how saved activations wait for backward: a preset (`exact`, `lossless`, `compact`, `slimfit`,
+            `smallest`), or a mapping of what differs from one; see `frostline.storage.choice`.
         fused_backward: each weight moves within backward, and its gradient goes at once; rules out what needs the
             gradients together, such as clipping and gradient accumulation.
         seed: of every random choice the method makes.
@@ -49,8 +53,9 @@ def prepare(
         The tuner: `callback()` for a stock Trainer, or `attach`, `before_step` and `after_step` for a plain loop.
 
     Raises:
-        ConfigError: an unknown method or setting, or a value out of range.
+        ConfigError: an unknown method, setting or storage, or a value out of range.
         UnsupportedModel: the model's structure was not understood.
+        StorageError: storage would be bypassed by a wrapper on the model.
         PlanError: the model is prepared already, or nothing in it would train.
     """
     cls = methods.get(method) if isinstance(method, str) else method
@@ -67,7 +72,12 @@ def prepare(
     if any(hasattr(m, "_orig_mod") or m._compiled_call_impl is not None for m in model.modules()):
         raise UnsupportedModel("the model is compiled: units that freeze and thaw would recompile it; pass it plain.")
     return Tuner(
-        model, chosen, discover(model, example), optimizer_state=optimizer_state, fused_backward=fused_backward
+        model,
+        chosen,
+        discover(model, example),
+        optimizer_state=optimizer_state,
+        storage=storage,
+        fused_backward=fused_backward,
     )
 
 
@@ -82,7 +92,14 @@ class Tuner:
     """
 
     def __init__(
-        self, model: nn.Module, method: Method, anatomy: Anatomy, *, optimizer_state: str, fused_backward: bool = False
+        self,
+        model: nn.Module,
+        method: Method,
+        anatomy: Anatomy,
+        *,
+        optimizer_state: str,
+        storage: Choice = "exact",
+        fused_backward: bool = False,
     ) -> None:
         self.anatomy = anatomy
         self.step = 0
@@ -92,8 +109,10 @@ class Tuner:
         self._policy = optimizer_state
         self._state: OptimizerState | None = None
         self._fused: FusedBackward | None = None
+        self._storage: Attached | None = None
         self._in_step = False
         self._requires_grad = {p: p.requires_grad for p in model.parameters()}
+        chosen_storage = Storage.of(storage)
         method.prepare(model, anatomy)
         candidates = method.candidates()
         if not candidates:
@@ -111,7 +130,7 @@ class Tuner:
             settings=method.settings.model_dump(mode="json"),
             seed=method.seed,
             optimizer_state=optimizer_state,
-            storage="exact",
+            storage=storage if isinstance(storage, str) else dict(storage),
             model=type(model).__name__,
             blocks=len(anatomy.blocks),
             total_parameters=anatomy.parameter_count,
@@ -119,6 +138,12 @@ class Tuner:
             trainable_parameters=method.planned_parameters(),
             fused_backward=fused_backward,
         )
+        if not chosen_storage.is_exact:
+            try:
+                self._storage = Attached(model, anatomy, chosen_storage)
+            except FrostlineError:
+                self._abandon()
+                raise
         self._active: frozenset[str] | None = None  # none applied yet: the optimizer is still to be made
         _prepared.add(model)
 
@@ -161,6 +186,11 @@ class Tuner:
     def updates_in_backward(self) -> bool:
         """Whether each weight moves as soon as its gradient is there: fused backward, or the method's own (LOMO)."""
         return self.plan.fused_backward or self._method.updates_in_backward
+
+    @property
+    def recomputes(self) -> bool:
+        """Whether storage runs blocks again in backward."""
+        return self._storage is not None and self._storage.recomputes
 
     def set_total_steps(self, total_steps: int) -> None:
         """Say how many optimizer steps the run has; methods that prime need it."""
@@ -250,6 +280,8 @@ class Tuner:
             raise PlanError("this tuner is finished; prepare() the model again to go on.")
 
     def _abandon(self) -> None:
+        if self._storage is not None:
+            self._storage.detach()
         self._method.restore(self._model)
         for parameter in self._model.parameters():
             parameter.requires_grad_(self._requires_grad.get(parameter, True))
@@ -269,6 +301,8 @@ class Tuner:
             return
         self._index()
         self._active = None
+        if self._storage is not None:
+            self._storage.refresh()
         if self._state is not None:
             self._state.replace(replacements, resumed=resumed)
 

@@ -32,11 +32,13 @@ class StoredDropout(nn.Dropout):
             return super().forward(input)
         if self.inplace:
             return super().forward(input)
-        output: Tensor = (_Replayed if self._storage == "replay" else _Masked).apply(input, self.p)
+        output: Tensor = (_replayed if self._storage == "replay" else _masked)(input, self.p)
         return output
 
 
 class _Replayed(torch.autograd.Function):
+    operation = "dropout"
+
     @staticmethod
     def forward(ctx: Any, input: Tensor, p: float) -> Tensor:
         ctx.p, ctx.stride = p, input.stride()
@@ -54,6 +56,8 @@ class _Replayed(torch.autograd.Function):
 
 
 class _Masked(torch.autograd.Function):
+    operation = "dropout"
+
     @staticmethod
     def forward(ctx: Any, input: Tensor, p: float) -> Tensor:
         noise = F.dropout(torch.ones_like(input), p)
@@ -66,3 +70,7 @@ class _Masked(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (bits,) = ctx.saved_tensors
         return torch.mul(grad, unpack(bits, ctx.shape)).div_(1 - ctx.p), None
+
+
+_replayed: Any = _Replayed.apply
+_masked: Any = _Masked.apply

@@ -34,7 +34,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None, codec: Codec, sit
     if not torch.is_grad_enabled():
         return F.linear(input, weight, bias)
     kept = keep_shared(input, codec, site, compute_dtype(input)) if weight.requires_grad else None
-    output: Tensor = _Linear.apply(input, weight, bias, kept)
+    output: Tensor = _linear(input, weight, bias, kept)
     return output
 
 
@@ -64,3 +64,6 @@ class _Linear(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             grad_input = (grad @ weight.to(grad.dtype)).to(ctx.dtype)
         return grad_input, grad_weight, grad_bias, None
+
+
+_linear: Any = _Linear.apply

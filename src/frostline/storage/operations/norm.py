@@ -43,7 +43,7 @@ class StoredLayerNorm(_StoredNorm, nn.LayerNorm):
         if not self._keeps(input):
             return super().forward(input)
         kept: list[Kept] = []
-        output: Tensor = _LayerNorm.apply(
+        output: Tensor = _layer_norm(
             input, self.weight, self.bias, self.normalized_shape, self.eps, self._codec(), self._site, kept
         )
         if kept:  # the affine part is recomputed with the weights of this forward pass
@@ -60,7 +60,7 @@ class StoredRMSNorm(_StoredNorm, nn.RMSNorm):
         if not self._keeps(input):
             return super().forward(input)
         kept: list[Kept] = []
-        output: Tensor = _RMSNorm.apply(
+        output: Tensor = _rms_norm(
             input, self.weight, super().forward, len(self.normalized_shape), self.eps, self._codec(), self._site, kept
         )
         if kept:
@@ -159,3 +159,7 @@ class _RMSNorm(torch.autograd.Function):
             shared = (scaled * normalised).mean(ctx.over, keepdim=True)
             grad_input = torch.addcmul(scaled, normalised, shared, value=-1).mul_(rstd).to(ctx.dtype)
         return grad_input, grad_weight, *(None,) * 6
+
+
+_layer_norm: Any = _LayerNorm.apply
+_rms_norm: Any = _RMSNorm.apply

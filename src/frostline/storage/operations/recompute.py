@@ -34,7 +34,7 @@ class StoredBlock(nn.Module):
         weights = [p for p in self.parameters() if p.requires_grad]
         if not torch.is_grad_enabled() or not call.tensors or not (weights or call.needs_grad):
             return super().forward(*args, **kwargs)
-        outputs = _Recompute.apply(call, self._storage, self._site, *call.take(), *weights)
+        outputs = _recompute(call, self._storage, self._site, *call.take(), *weights)
         return call.returned(outputs)
 
 
@@ -124,3 +124,6 @@ class _Recompute(torch.autograd.Function):
         found = iter(torch.autograd.grad([o for o, _ in pairs], wanted, [g for _, g in pairs], allow_unused=True))
         of_inputs = [next(found) if need else None for need in needs]
         return None, None, None, *of_inputs, *found
+
+
+_recompute: Any = _Recompute.apply
