@@ -34,13 +34,14 @@ def pack(codes: Tensor, bits: int, out: Tensor | None = None) -> Tensor:
     """
     out = codes.new_empty(packed_size(codes.numel(), bits)) if out is None else out
     for first, width, packed in _layers(out, codes.numel(), bits):
+        spare = packed.new_empty(min(_block(packed), packed.numel()))
         for block, pieces in _blocks(packed, codes, width):
+            block.zero_()
             for plane, piece in enumerate(pieces):
-                bits_there = piece if len(_LAYERS[bits]) == 1 else _field(piece, first, width)
-                if plane == 0:
-                    block.copy_(bits_there)
-                else:
-                    block[: piece.numel()].bitwise_or_(bits_there << (plane * width))
+                moved = _moved(piece, first, plane * width, spare)
+                if bits == 3:
+                    moved.bitwise_and_((2**width - 1) << (plane * width))
+                block[: piece.numel()].bitwise_or_(moved)
     return out
 
 
@@ -48,20 +49,23 @@ def unpack(packed: Tensor, bits: int, count: int, out: Tensor | None = None) -> 
     """Return the codes, shape (count,), uint8, that `pack` made `packed` of."""
     out = packed.new_empty(count) if out is None else out
     for first, width, layer in _layers(packed, count, bits):
+        spare = layer.new_empty(min(_block(layer), layer.numel()) if first else 0)
         for block, pieces in _blocks(layer, out, width):
             for plane, piece in enumerate(pieces):
-                source = block[: piece.numel()]
-                if first == 0:
-                    torch.bitwise_right_shift(source, plane * width, out=piece)
-                    if (plane + 1) * width < 8:  # the top plane has nothing above it
-                        piece.bitwise_and_(2**width - 1)
-                else:
-                    piece.bitwise_or_(_field(source, plane * width, width) << first)
+                moved = _moved(block[: piece.numel()], plane * width, first, spare if first else piece)
+                if first or (plane + 1) * width < 8:  # the top plane has nothing above it
+                    moved.bitwise_and_((2**width - 1) << first)
+                if first:
+                    piece.bitwise_or_(moved)
     return out
 
 
-def _field(codes: Tensor, first: int, width: int) -> Tensor:
-    return (codes >> first).bitwise_and_(2**width - 1) if first else codes & (2**width - 1)
+def _moved(codes: Tensor, place: int, target: int, out: Tensor) -> Tensor:
+    """Return the codes with the bit at `place` moved to `target`, written to the beginning of `out`."""
+    out = out[: codes.numel()]
+    if target < place:
+        return torch.bitwise_right_shift(codes, place - target, out=out)
+    return torch.bitwise_left_shift(codes, target - place, out=out) if target > place else out.copy_(codes)
 
 
 def _layers(packed: Tensor, count: int, bits: int) -> Iterator[tuple[int, int, Tensor]]:
@@ -73,10 +77,13 @@ def _layers(packed: Tensor, count: int, bits: int) -> Iterator[tuple[int, int, T
         start = stop
 
 
+def _block(packed: Tensor) -> int:
+    return _BLOCK if packed.device.type == "cpu" else max(packed.numel(), 1)
+
+
 def _blocks(packed: Tensor, codes: Tensor, width: int) -> Iterator[tuple[Tensor, list[Tensor]]]:
     """Yield a stretch of bytes with the stretches of codes that share them, lowest bits first."""
-    length, count = packed.numel(), codes.numel()
-    block = _BLOCK if packed.device.type == "cpu" else max(length, 1)
+    length, count, block = packed.numel(), codes.numel(), _block(packed)
     for start in range(0, length, block):
         stop = min(start + block, length)
         places = [plane * length for plane in range(8 // width)]
