@@ -6,7 +6,7 @@ The zero point is an integer, so that 0, which dropout and ReLU leave in numbers
 once. Scales are bfloat16, rounded so that the range still fits. A group takes four bytes more: 8.25 and 4.25 bits a
 value. Beside a float32 scale and minimum that saves 3 % and 6 % of the bytes, for 1 to 2 % in error (GELU's output at
 4 bit: 9 %); without zero points, symmetric about 0, a LayerNorm's output has 1.3 times the error and GELU's input 1.5
-times (`python benchmarks/storage/codecs.py`). Float64 has float64 scales.
+times (`python benchmarks/storage/codec_costs.py`). Float64 has float64 scales.
 
 With stochastic rounding each value goes up with the probability of its fraction, so that sums over many values, as in
 a weight's gradient, are unbiased (to 2**-17 of a step); one step of the range is left for it. See `noise`.

@@ -1,6 +1,6 @@
 """What the codecs cost and lose: time on one thread for 25 MB of float32, and errors on the activations of MiniLM.
 
-    python benchmarks/storage/codecs.py
+    python benchmarks/storage/codec_costs.py
 
 Times are the thread's own CPU time, the best of 15, in turns; GELU and a copy, which every figure is to be seen
 beside, suffer alike from whoever else uses the machine.
