@@ -74,7 +74,7 @@ def fits(name: str, tensor: Tensor) -> bool:
 
 
 @pytest.mark.parametrize("name", ON_CPU)
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(tensor=tensors)
 def test_round_trip(name: str, tensor: Tensor) -> None:
     codec = codecs.get(name)
