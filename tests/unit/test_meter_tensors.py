@@ -87,6 +87,14 @@ def test_gradients_are_those_without_the_tracker():
         assert (one.grad is None and other.grad is None) or torch.equal(one.grad, other.grad)
 
 
+def test_what_was_saved_for_a_backward_pass_that_never_comes_is_gone_with_the_output():
+    model = tiny_bert()
+    with TensorTracker(model) as tracker:
+        model(**batch())
+        gc.collect()
+        assert tracker.live["saved"] == 0
+
+
 def test_after_the_tracker_the_model_carries_no_hooks():
     model = tiny_bert()
     with TensorTracker(model):

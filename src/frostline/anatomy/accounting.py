@@ -174,9 +174,10 @@ class Accounting(TorchFunctionMode):
                     self._note(storage, (tuple(tensor.shape), tensor.dtype, storage.nbytes()))
         except NotImplementedError:  # a wrapper tensor has no storage of its own; those inside it are saved as well
             return tensor
+        else:
+            return unbound(tensor)
         finally:
             self._packing = False
-        return tensor
 
     def _note(self, storage: torch.UntypedStorage, shape: tuple[Any, ...]) -> None:
         place = self._place()
@@ -201,6 +202,11 @@ class Accounting(TorchFunctionMode):
                 self._count(operation)
                 self._node = module, cls, self._clock
         return module, operation, max(0, self._calls[module, operation] - 1)
+
+
+def unbound(tensor: Tensor) -> Tensor:
+    """Return a saved tensor without its graph: an output that its own node holds would never die without backward."""
+    return tensor if tensor.grad_fn is None else tensor.detach()
 
 
 def _unpack(tensor: Tensor) -> Tensor:

@@ -14,6 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from frostline.anatomy.accounting import unbound
+
 CATEGORIES = ("weights", "gradients", "optimizer", "saved", "other")
 
 
@@ -110,7 +112,7 @@ class TensorTracker(TorchDispatchMode):
         known = self._entry(tensor)
         if known is None or known[1] == "other":
             self._count(tensor, "saved")
-        return tensor
+        return unbound(tensor)
 
     def _entry(self, tensor: Tensor) -> tuple[int, str, weakref.ref[torch.UntypedStorage]] | None:
         try:
