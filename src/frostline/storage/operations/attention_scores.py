@@ -14,7 +14,7 @@ from torch import Tensor
 
 from frostline.storage.operations.attention_dropout import Masks
 
-TILE_BYTES = 1 << 20  # of scores
+TILE_BYTES = 1 << 21  # of scores; below this, calls cost more than cache misses do
 
 
 class Tile(NamedTuple):

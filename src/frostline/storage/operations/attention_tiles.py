@@ -50,12 +50,10 @@ def forward(
             see(probabilities)
         if masks is not None:
             probabilities.mul_(scores.stay(tile, masks))
-        part = torch.bmm(probabilities, scores.of_keys(value, tile))
-        if masks is not None:
-            part.mul_(1 / (1 - setting.dropout))
+        part = output[tile.item, tile.heads, tile.rows]
+        _product(part, probabilities, scores.of_keys(value, tile), 1 / (1 - setting.dropout))
         if (dead := scores.bias(tile)[1]) is not None:
             part.masked_fill_(dead, 0)
-        output[tile.item, tile.heads, tile.rows] = part
     return output
 
 
@@ -90,8 +88,8 @@ def backward(
     """
     scores = Scores(query, key, mask, setting.scale, setting.causal)
     of_query = _Rows(query, into[0]) if needs[0] else None
-    of_key = _Keys(key, into[1], scores) if needs[1] else None
-    of_value = _Keys(value, into[2], scores) if needs[2] else None
+    of_key = _Keys(key, into[1], scores, query.shape[2]) if needs[1] else None
+    of_value = _Keys(value, into[2], scores, query.shape[2]) if needs[2] else None
     for tile in tiles(query, key, setting.causal):
         weights = scores.probabilities(tile) if probabilities is None else next(probabilities)
         part = grad[tile.item, tile.heads, tile.rows].to(scores.dtype)
@@ -127,7 +125,7 @@ class _Rows:
 
     def put(self, tile: Tile, slope: Tensor, keys: Tensor, scale: float) -> None:
         """Write `slope @ keys * scale`."""
-        self._target[tile.item, tile.heads, tile.rows] = torch.bmm(slope, keys).mul_(scale)
+        _product(self._target[tile.item, tile.heads, tile.rows], slope, keys, scale)
 
     def total(self) -> Tensor:
         """Return the gradient."""
@@ -137,8 +135,9 @@ class _Rows:
 class _Keys:
     """The gradient of keys or values: summed over the tiles of a head, and over the heads that share one."""
 
-    def __init__(self, tensor: Tensor, into: Tensor | None, scores: Scores) -> None:
-        self._scores, self._dtype = scores, tensor.dtype
+    def __init__(self, tensor: Tensor, into: Tensor | None, scores: Scores, rows: int) -> None:
+        self._scores, self._dtype, self._rows = scores, tensor.dtype, rows
+        self._own = into is None and scores.shared == 1  # no product reads the target, none else adds to it
         if scores.shared > 1:
             self._target = torch.zeros_like(tensor, dtype=scores.dtype)
         else:
@@ -147,13 +146,17 @@ class _Keys:
 
     def add(self, tile: Tile, matrix: Tensor, rows: Tensor, scale: float) -> None:
         """Add `matrix.T @ rows * scale` for a tile's `matrix` [heads, rows, keys] and `rows` [heads, rows, D]."""
+        if self._own and matrix.shape[1:] == (self._rows, self._target.shape[2]):
+            _product(self._target[tile.item, tile.heads], matrix.mT, rows, scale)
+            return
         if self._sum is None:
             self._sum = rows.new_zeros(rows.shape[0], self._target.shape[2], rows.shape[2])
         self._sum[:, : tile.keys].baddbmm_(matrix.mT, rows, alpha=scale)
 
     def close(self, tile: Tile) -> None:
         """Write the sum over the rows of the tile's heads, which are through."""
-        assert self._sum is not None
+        if self._sum is None:  # one tile was all
+            return
         target = self._target[tile.item]
         if self._scores.shared > 1:
             target.index_add_(0, self._scores.heads_of_keys(tile), self._sum)
@@ -164,3 +167,11 @@ class _Keys:
     def total(self) -> Tensor:
         """Return the gradient."""
         return self._target.to(self._dtype)
+
+
+def _product(target: Tensor, first: Tensor, second: Tensor, scale: float) -> None:
+    """Write `first @ second * scale`, without a copy where the dtypes allow."""
+    if target.dtype == first.dtype:
+        torch.baddbmm(target, first, second, beta=0, alpha=scale, out=target)
+    else:
+        target.copy_(torch.bmm(first, second).mul_(scale))
