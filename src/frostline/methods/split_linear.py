@@ -20,10 +20,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from frostline.methods.base import Replacement
 from frostline.storage.codecs import Codec, Exact
+from frostline.storage.first_order import first_order
 from frostline.storage.kept import Kept, keep, keep_shared, offered
 from frostline.storage.precision import compute_dtype, without_autocast
 
@@ -290,7 +290,7 @@ class _RowsFunction(torch.autograd.Function):
         return output if order is None else torch.empty_like(output).index_copy_(-1, order, output)
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         nodes, inverse, *code = ctx.saved_tensors
         if inverse is not None:
@@ -320,7 +320,7 @@ class _ColumnsFunction(torch.autograd.Function):
         return output
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         nodes, *code = ctx.saved_tensors
         grad_input = grad_weight = None

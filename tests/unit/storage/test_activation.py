@@ -200,9 +200,8 @@ def test_a_change_in_place_is_detected() -> None:
 def test_a_second_derivative_is_refused(way: str) -> None:
     input = torch.randn(4, 4, requires_grad=True)
     output = _stored(nn.GELU(), activation_way(way))(input)
-    (grad,) = torch.autograd.grad(output.square().sum(), input, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        grad.sum().backward()
+    with pytest.raises(StorageError, match="second derivative"):
+        torch.autograd.grad(output.square().sum(), input, create_graph=True)
 
 
 @pytest.mark.parametrize("name", ["gelu", "gelu_new", "silu", "quick_gelu", "relu"])

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from storage_checks import gradients, saved_bytes
 from torch import Tensor, nn
 
 from frostline.storage.operations.dropout import StoredDropout
+from storage_checks import gradients, saved_bytes
 
 WAYS = ["replay", "mask"]
 

@@ -18,11 +18,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from frostline.errors import ConfigError
 from frostline.storage import codecs
 from frostline.storage.codecs import Codec
+from frostline.storage.first_order import first_order
 from frostline.storage.kept import keep_shared, offer_kept
 from frostline.storage.operations.activation_kinds import kind_of, multiply_by_derivative
 from frostline.storage.operations.derivative_codes import DerivativeCode, code_of
@@ -113,7 +113,7 @@ class _FromInput(torch.autograd.Function):
         return forward(input)
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         code = ctx.saved_tensors
         input = ctx.restore(code).to(grad.dtype)
@@ -133,7 +133,7 @@ class _FromDerivative(torch.autograd.Function):
         return forward(input)
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (code,) = ctx.saved_tensors
         return ctx.derivative.multiply(grad, code).to(ctx.dtype), None, None, None

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
-from torch.autograd.function import once_differentiable
 
 from frostline.errors import StorageError
 from frostline.storage import codecs
+from frostline.storage.first_order import first_order
 from frostline.storage.kept import Kept, keep
 from frostline.storage.operations import attention_tiles
 from frostline.storage.operations.attention_call import Call
@@ -61,7 +61,7 @@ class _Attention(torch.autograd.Function):
         return output
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         mask, noise, *codes = ctx.saved_tensors
         values = _restored(ctx.restores, codes)

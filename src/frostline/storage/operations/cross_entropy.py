@@ -16,9 +16,9 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from frostline.errors import StorageError
+from frostline.storage.first_order import first_order
 from frostline.storage.precision import without_autocast
 
 Reduction = Literal["mean", "sum", "none"]
@@ -138,7 +138,7 @@ class _CrossEntropy(torch.autograd.Function):
         return loss
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         logits, target = ctx.saved_tensors
         smoothing, counts = ctx.label_smoothing, target != ctx.ignore_index

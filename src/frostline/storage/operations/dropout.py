@@ -13,9 +13,9 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from frostline.storage.codecs.mask import pack, unpack
+from frostline.storage.first_order import first_order
 from frostline.storage.random_state import replayed, rng_state
 
 DropoutWay = Literal["replay", "mask"]
@@ -46,7 +46,7 @@ class _Replayed(torch.autograd.Function):
         return F.dropout(input, p)
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (state,) = ctx.saved_tensors
         if grad.stride() != ctx.stride:  # the mask is drawn in the order of memory
@@ -66,7 +66,7 @@ class _Masked(torch.autograd.Function):
         return noise.mul_(input)
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (bits,) = ctx.saved_tensors
         return torch.mul(grad, unpack(bits, ctx.shape)).div_(1 - ctx.p), None

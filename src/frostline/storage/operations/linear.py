@@ -11,9 +11,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from frostline.storage.codecs import Codec
+from frostline.storage.first_order import first_order
 from frostline.storage.kept import Kept, keep_shared
 from frostline.storage.precision import compute_dtype, without_autocast
 
@@ -50,7 +50,7 @@ class _Linear(torch.autograd.Function):
         return output
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         weight, *code = ctx.saved_tensors
         grad_input = grad_weight = grad_bias = None

@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from frostline.storage.codecs import Codec
+from frostline.storage.first_order import first_order
 from frostline.storage.kept import Kept, keep, offer_kept
 
 
@@ -101,7 +101,7 @@ class _LayerNorm(torch.autograd.Function):
         return output
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         weight, bias, rstd, *code = ctx.saved_tensors
         if ctx.restore is None:
@@ -146,7 +146,7 @@ class _RMSNorm(torch.autograd.Function):
         return output
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         weight, rstd, *code = ctx.saved_tensors
         normalised = ctx.restore(code).to(rstd.dtype)

@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from frostline.storage.codecs import Codec
+from frostline.storage.first_order import first_order
 from frostline.storage.kept import keep_shared, offer_kept
 from frostline.storage.random_state import replayed, rng_state
 
@@ -100,7 +100,7 @@ class _Recompute(torch.autograd.Function):
         return tuple(outputs)
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         if [weight._version for weight in ctx.weights] != ctx.versions:
             raise RuntimeError(

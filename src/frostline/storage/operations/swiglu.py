@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from frostline.storage.codecs import Codec
+from frostline.storage.first_order import first_order
 from frostline.storage.kept import Kept, keep_shared, offer_kept
 from frostline.storage.operations.activation import replay, shares_memory
 from frostline.storage.operations.activation_kinds import kind_of, multiply_by_derivative
@@ -113,7 +113,7 @@ class _Gated(torch.autograd.Function):
         return act(gate) * up
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         code = ctx.saved_tensors
         gate, up = (
