@@ -14,10 +14,10 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor
 
-from frostline.errors import StorageError
 from frostline.storage.codecs.base import Codec, Layout
+from frostline.storage.codecs.exact import Exact
+from frostline.storage.finite import note_finite
 
 _OFFER = "_frostline_offer"
 
@@ -64,8 +64,8 @@ def keep(tensor: Tensor, codec: Codec, site: str) -> Kept:
         StorageError: the tensor holds an infinite value or NaN and the codec cannot keep such; names the site.
     """
     code = codec.encode(tensor.detach())
-    if not isinstance(tensor, FakeTensor) and not torch.compiler.is_compiling():
-        _require_finite(codec, code, site)
+    if not isinstance(codec, Exact):
+        note_finite(codec.finite(code), codec.name, site)
     return Kept(code, partial(codec.decode, layout=Layout.of(tensor)), _bits(codec, tensor.dtype), tensor.dtype)
 
 
@@ -102,14 +102,6 @@ def offer_kept(tensor: Tensor, kept: Kept) -> None:
 
 def _bits(codec: Codec, dtype: torch.dtype) -> float:
     return min(codec.bits, 8 * dtype.itemsize)
-
-
-def _require_finite(codec: Codec, code: Sequence[Tensor], site: str) -> None:
-    if not bool(codec.finite(code)):
-        raise StorageError(
-            f"{site}: the activation holds an infinite value or NaN, which storage {codec.name!r} cannot keep. Lower "
-            "the learning rate, look at the data, or keep this site as `exact` to see where the values come from."
-        )
 
 
 def _recompute(

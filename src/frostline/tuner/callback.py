@@ -91,6 +91,12 @@ class TunerCallback(TrainerCallback, ExportableState):
         """Freeze and thaw for the step."""
         self._tuner.before_step()
 
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Stop before activations that were not finite move a weight."""
+        self._tuner.before_optimizer_step()
+
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Let the method see the new weights."""
         self._tuner.after_step()

@@ -15,6 +15,7 @@ from frostline.errors import ConfigError, FrostlineError, PlanError, Unsupported
 from frostline.methods.base import Method, Replacement, validate_settings
 from frostline.plan import Plan
 from frostline.storage import Attached, Choice, Storage
+from frostline.storage.finite import require_finite
 from frostline.tuner.fused_backward import FusedBackward
 from frostline.tuner.optimizer_state import POLICIES, OptimizerState
 
@@ -192,6 +193,10 @@ class Tuner:
         """Whether storage runs blocks again in backward."""
         return self._storage is not None and self._storage.recomputes
 
+    def before_optimizer_step(self) -> None:
+        """Raise StorageError if an activation on a GPU was not finite; called before the weights move."""
+        require_finite()
+
     def set_total_steps(self, total_steps: int) -> None:
         """Say how many optimizer steps the run has; methods that prime need it."""
         self._method.set_total_steps(total_steps)
@@ -228,6 +233,7 @@ class Tuner:
         self._open()
         if not self._in_step:
             raise PlanError("after_step() was called without before_step().")
+        require_finite()
         if self._fused is not None:
             self._fused.end()
         self._method.observe(self.step, self._parameters)

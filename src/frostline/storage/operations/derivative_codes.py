@@ -33,10 +33,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor
 
-from frostline.errors import StorageError
 from frostline.storage.codecs.memory_order import require_floats
+from frostline.storage.finite import note_finite
 from frostline.storage.operations.lookup import pack, piece_length, table, unpack
 
 Ramp = tuple[float, float, float]  # start, end, rise
@@ -102,8 +101,8 @@ class DerivativeCode:
                 codes[:count].copy_(piece > 0)
             codes[count:padded].zero_()
             pack(codes[:padded], self.bits, packed, scratch[:padded])
-        if sums and not isinstance(input, FakeTensor) and not torch.compiler.is_compiling():
-            self._require_finite(sums, site)
+        if sums:
+            note_finite(torch.stack(sums).isfinite().all(), f"derivative{self.bits}", site)
         return code
 
     def multiply(self, grad: Tensor, code: Tensor) -> Tensor:
@@ -133,14 +132,6 @@ class DerivativeCode:
             zero += slope * start
             out.add_(torch.clamp(piece, min(start, end), max(start, end), out=spare), alpha=slope)
         return out.sub_(zero).clamp_(0, 2**self.bits - 0.5)
-
-    def _require_finite(self, sums: Sequence[Tensor], site: str) -> None:
-        if not bool(torch.stack(list(sums)).isfinite().all()):
-            raise StorageError(
-                f"{site}: the activation holds an infinite value or NaN, which storage 'derivative{self.bits}' cannot "
-                "keep. Lower the learning rate, look at the data, or keep this site as `exact` to see where the "
-                "values come from."
-            )
 
 
 def code_of(kind: str, bits: int) -> DerivativeCode:
