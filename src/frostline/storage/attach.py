@@ -18,10 +18,12 @@ from frostline.storage import codecs
 from frostline.storage.choice import STOCK, Storage, require_way
 from frostline.storage.operations.activation import StoredActivation, activation_way, kind_of
 from frostline.storage.operations.attention import NAME, AttentionStorage
+from frostline.storage.operations.cross_entropy import in_chunks
 from frostline.storage.operations.dropout import StoredDropout
 from frostline.storage.operations.linear import StoredLinear
 from frostline.storage.operations.norm import StoredLayerNorm, StoredRMSNorm
 from frostline.storage.operations.recompute import StoredBlock
+from frostline.storage.operations.swiglu import StoredGatedMLP, is_gated
 
 _ATTENTION = "_frostline_attention"
 
@@ -44,6 +46,7 @@ class Attached:
         self._model, self._anatomy, self._storage = model, anatomy, storage
         self._plain: dict[nn.Module, type[nn.Module]] = {}
         self._attention: str | None = None
+        self._loss: Callable[..., Any] | None = None
         self._second = {pair.lin2 for pair in anatomy.feed_forwards}
         self._attention_modules = _attention_modules(anatomy)
         self._require_known()
@@ -63,7 +66,7 @@ class Attached:
         """Put storage on what has come to the model since; call it after a change of structure."""
         for name, module, kind in list(self._sites()):
             way = self._storage.of_module(name, kind)
-            if module in self._plain or way == STOCK:
+            if way == STOCK or (module in self._plain and kind != "loss"):
                 continue
             self._put(name, module, kind, way)
 
@@ -74,13 +77,17 @@ class Attached:
             for attribute in ("_storage", "_storage_frozen", "_site", "_consumer_trains", _ATTENTION):
                 module.__dict__.pop(attribute, None)
         self._plain.clear()
+        model: Any = self._model
         if self._attention is not None:
-            model: Any = self._model
             model.set_attn_implementation(self._attention)
             self._attention = None
+        if self._loss is not None:
+            model.loss_function, self._loss = self._loss, None
 
     def _sites(self) -> Iterator[tuple[str, nn.Module, str]]:
         """Yield every module that can keep less, with the kind of its operation."""
+        if _chunked_loss(self._model) is not None:
+            yield "loss", self._model, "loss"
         blocks = set(self._anatomy.blocks)
         for name, module in self._model.named_modules():
             kind = "block" if name in blocks else self._kind(name, module)
@@ -97,6 +104,8 @@ class Attached:
             return "dropout"
         if name in self._attention_modules:
             return "attention"
+        if isinstance(module, StoredGatedMLP) or is_gated(module):
+            return "gated"
         return "activation" if self._is_activation(module) else None
 
     @staticmethod
@@ -104,12 +113,14 @@ class Attached:
         return isinstance(module, StoredActivation) or kind_of(module) is not None
 
     def _put(self, name: str, module: nn.Module, kind: str, way: str) -> None:
-        if "forward" in vars(module):
+        if kind == "loss":
+            self._put_loss()
+        elif "forward" in vars(module):
             raise StorageError(
                 f"{name}: its forward function has been replaced (a hook of accelerate's, or another wrapper), so "
                 f"storage={way!r} would be bypassed; unwrap the model first, or set this module to 'stock'."
             )
-        if kind == "attention":
+        elif kind == "attention":
             self._put_attention(name, module, way)
         elif hasattr(module, "keeps_as_linear"):  # a split Linear keeps as it is told
             vars(module).update(_storage=codecs.get(way), _site=name)
@@ -122,6 +133,8 @@ class Attached:
             self._swap(module, mixin, _storage=codecs.get(way), _storage_frozen=frozen, _site=name)
         elif kind == "dropout":
             self._swap(module, StoredDropout, _storage=way)
+        elif kind == "gated":
+            self._swap(module, StoredGatedMLP, _storage=codecs.get(way), _site=name)
         elif kind == "block":
             self._swap(module, StoredBlock, _storage=codecs.get(way), _site=name)
         else:
@@ -165,6 +178,12 @@ class Attached:
         vars(module)[_ATTENTION] = storage
         self._plain[module] = type(module)
 
+    def _put_loss(self) -> None:
+        model: Any = self._model
+        if self._loss is None:
+            self._loss = model.loss_function
+            model.loss_function = _chunked_loss(model)
+
     def _consumer(self, name: str) -> Callable[[], bool] | None:
         """Return a function that tells whether the FFN's second Linear behind this activation needs its whole input."""
         for pair in self._anatomy.feed_forwards:
@@ -204,6 +223,11 @@ def _stored_class(mixin: type[nn.Module], cls: type[nn.Module]) -> type[nn.Modul
     if key not in _stored_classes:
         _stored_classes[key] = type(f"Stored{cls.__name__}", key, {})
     return _stored_classes[key]
+
+
+def _chunked_loss(model: nn.Module) -> Callable[..., Any] | None:
+    loss = getattr(model, "loss_function", None)
+    return None if loss is None else in_chunks(loss)
 
 
 def _attention_modules(anatomy: Anatomy) -> set[str]:

@@ -35,10 +35,12 @@ class Ways:
         activation: the activation's input while the Linear behind it trains: a codec, from which the output is
             recomputed as well, or `derivative1` to `derivative4`.
         activation_frozen: the same while that Linear is frozen.
+        gated: gate and up of a gated FFN (SwiGLU), from which the product is recomputed: a codec.
         norm: the normalised input: a codec.
         norm_frozen: the same while the norm's weight is frozen.
         attention: query, key and value: a codec; the probabilities are recomputed. `probabilities` is SlimFit's way.
         dropout: `replay` or `mask`.
+        loss: `chunks`: a language model's loss keeps the logits alone and makes its gradient chunk by chunk.
         block: the block's input, from which the block is run again in backward: a codec.
     """
 
@@ -46,10 +48,12 @@ class Ways:
     ffn_out: str = STOCK
     activation: str = STOCK
     activation_frozen: str = STOCK
+    gated: str = STOCK
     norm: str = STOCK
     norm_frozen: str = STOCK
     attention: str = STOCK
     dropout: str = STOCK
+    loss: str = STOCK
     block: str = STOCK
 
 
@@ -59,10 +63,12 @@ _COMPACT = Ways(
     ffn_out="int8",
     activation="int8",
     activation_frozen="derivative4",
+    gated="int8",
     norm="int8",
     norm_frozen="int8",
     attention="int8",
     dropout="mask",
+    loss="chunks",
 )
 PRESETS: dict[str, Ways] = {
     "exact": Ways(),
@@ -71,10 +77,12 @@ PRESETS: dict[str, Ways] = {
         ffn_out="exact",
         activation="exact",
         activation_frozen="exact",
+        gated="exact",
         norm="exact",
         norm_frozen="exact",
         attention="exact",
         dropout="mask",
+        loss="chunks",
     ),
     "compact": _COMPACT,
     "slimfit": Ways(
@@ -138,6 +146,7 @@ def require_way(kind: str, way: Any) -> None:
 
     known = {
         "dropout": ("replay", "mask"),
+        "loss": ("chunks",),
         "attention": (*codecs.names(), "probabilities"),
         "activation": (*codecs.names(), *DERIVATIVES),
         "activation_frozen": (*codecs.names(), *DERIVATIVES),

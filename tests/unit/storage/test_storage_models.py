@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers import BertConfig, BertForMaskedLM
 
 import frostline
 from frostline.errors import ConfigError, StorageError
@@ -198,6 +199,22 @@ def test_a_model_of_short_floats(dtype: torch.dtype) -> None:
     assert (
         _cosine({name: g.float() for name, g in found.items()}, {name: g.float() for name, g in exact.items()}) > 0.99
     )
+
+
+def test_a_language_models_loss_keeps_the_logits_alone() -> None:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4, "num_hidden_layers": 2}
+    model = BertForMaskedLM(BertConfig(vocab_size=500, max_position_embeddings=20, **sizes)).double()
+    values = {"input_ids": torch.randint(1, 500, (4, 8)), "labels": torch.randint(1, 500, (4, 8))}
+    stock, kept = model.loss_function, []
+    for storage in ("exact", "lossless"):
+        tuner = frostline.prepare(model, "full", storage=storage)
+        kept.append((saved_bytes(lambda: model(**values).loss, model), *_gradients(model, values)))
+        tuner.finish()
+        assert model.loss_function is stock
+    (before, _, exact), (after, _, ours) = kept
+    assert before - after > 4 * 8 * 500 * 8  # at least the logarithms of the probabilities
+    assert _cosine(ours, exact) > 1 - 1e-12
 
 
 def test_a_mapping_says_what_differs_from_a_preset() -> None:
