@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from frostline.storage.operations.attention_dropout import Masks
+from frostline.storage.operations.attention_call import Setting
 
 TILE_BYTES = 1 << 21  # of scores; below this, calls cost more than cache misses do
 
@@ -63,20 +63,24 @@ def compute_dtype(dtype: torch.dtype) -> torch.dtype:
     return dtype if dtype == torch.float64 else torch.float32
 
 
+def heads_of_keys(tile: Tile, shared: int, device: torch.device) -> Tensor:
+    """Return, for each of the tile's heads, the head of keys that it shares with `shared - 1` others."""
+    return torch.arange(tile.heads.start, tile.heads.stop, device=device) // shared
+
+
 class Scores:
     """Computes the probabilities of tile after tile, in buffers that it uses again.
 
     Args:
         query, key: [B, H, Sq, D] and [B, Hk, Sk, D].
         mask: boolean (True attends) or to be added, broadcast to [B, H, Sq, Sk], or None.
-        scale: of the scores.
-        causal: row i attends to keys 0 to i.
+        setting: scale and causal.
     """
 
-    def __init__(self, query: Tensor, key: Tensor, mask: Tensor | None, scale: float, causal: bool) -> None:
+    def __init__(self, query: Tensor, key: Tensor, mask: Tensor | None, setting: Setting) -> None:
         self.dtype = compute_dtype(query.dtype)
-        self.shared = query.shape[1] // key.shape[1]  # heads of queries to a head of keys
-        self._query, self._key, self._scale, self._causal = query, key, scale, causal
+        self._shared = query.shape[1] // key.shape[1]  # heads of queries to a head of keys
+        self._query, self._key, self._scale, self._causal = query, key, setting.scale, setting.causal
         self._mask = None if mask is None else _compact(mask)
         self._bias: tuple[object, tuple[Tensor | None, Tensor | None]] | None = None
         self._buffers: dict[str, Tensor] = {}
@@ -127,22 +131,17 @@ class Scores:
         dead = (bias == -torch.inf).all(-1, keepdim=True)
         return bias.masked_fill(dead, 0), dead
 
-    def stay(self, tile: Tile, masks: Masks) -> Tensor:
-        """Return the tile's mask of dropout in the buffer "stay", 0 or 1."""
-        heads, rows, every = tile.heads.stop - tile.heads.start, tile.rows.stop - tile.rows.start, self._key.shape[2]
-        drawn = masks.take(heads * rows * every).view(heads, rows, every)
-        return self.buffer("stay", tile).copy_(drawn[..., : tile.keys])
+    def floats(self, tile: Tile, stay: Tensor) -> Tensor:
+        """Return a mask of dropout, [entries], in the tile's shape and dtype, in the buffer "stay"."""
+        heads, rows = tile.heads.stop - tile.heads.start, tile.rows.stop - tile.rows.start
+        return self.buffer("stay", tile).copy_(stay.view(heads, rows, -1)[..., : tile.keys])
 
     def of_keys(self, tensor: Tensor, tile: Tile) -> Tensor:
         """Return the part of keys or values [B, Hk, Sk, D] that the tile works with, [heads, keys, D]."""
         part = tensor[tile.item, :, : tile.keys]
-        if self.shared == 1:
+        if self._shared == 1:
             return part[tile.heads].to(self.dtype)
-        return part.index_select(0, self.heads_of_keys(tile)).to(self.dtype)
-
-    def heads_of_keys(self, tile: Tile) -> Tensor:
-        """Return, for each of the tile's heads, the head of its keys."""
-        return torch.arange(tile.heads.start, tile.heads.stop, device=self._key.device) // self.shared
+        return part.index_select(0, heads_of_keys(tile, self._shared, part.device)).to(self.dtype)
 
     def buffer(self, name: str, tile: Tile) -> Tensor:
         """Return a tensor of the tile's shape, [heads, rows, keys]; one of that name is written over."""
