@@ -19,11 +19,13 @@ from frostline.comparison.config import make_comparison
 from frostline.comparison.runs import Runs
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["README.md", "docs/getting-started.md", "docs/comparing.md"]
+PAGES = ["README.md", "docs/getting-started.md", "docs/comparing.md", "docs/memory.md"]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 SHORT = {
     "train": ["max_steps=2", "max_length=16"],
     "compare": ["max_steps=2", "max_length=16", "memory_steps=0", "time_pairs=0", "inference=false", "--seeds", "1"],
+    "sites": ["--batch-size", "2", "--seq-len", "16"],
+    "measure": ["--batch-size", "2", "--seq-len", "16", "--steps", "1"],
 }
 SENTENCES = {"good": "good fine day", "bad": "bad sad night"}
 
@@ -71,8 +73,10 @@ def test_the_commands_of_a_page_run_in_order(page, place, tiny, command, tmp_pat
         elif words[0] == "frostline":
             added = SHORT.get(words[1], [])
             # The embedded model's place is taken by a tiny one, unless the run only reads what a run left.
-            model = [f"model={tiny}"] if added and "--resume" not in words else []
-            done = command(*words[1:], *added, *model)
+            runs = words[1] in ("train", "compare") and "--resume" not in words
+            model = [f"model={tiny}"] if runs else []
+            given = [str(tiny) if word == "minilm" and not runs else word for word in words[1:]]
+            done = command(*given, *added, *model)
             assert done.code == 0, f"{line}\n{done.stderr}"
         else:
             assert words[0] in ("source", "pip"), f"{line}: not a command that this test knows"

@@ -46,10 +46,11 @@ def show_measures(
     if as_json:
         print(json.dumps(found))
         return
-    _print(found)
+    print_measures(found)
 
 
-def _print(found: dict[str, Any]) -> None:
+def print_measures(found: dict[str, Any]) -> None:
+    """Print what `measure` returned as tables and lines."""
     from frostline.cli.site_tables import console, predicted_beside_measured
 
     steps, memory, out = found["steps"], found["memory"], console()

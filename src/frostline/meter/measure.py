@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import statistics
+from dataclasses import asdict
 from typing import Any
 
 from frostline.children import run_child
 from frostline.errors import ConfigError, FrostlineError, OutOfMemory
+from frostline.meter.steps import Steps
 
 
 def measure(**steps: Any) -> dict[str, Any]:
@@ -16,21 +18,22 @@ def measure(**steps: Any) -> dict[str, Any]:
         steps: fields of `frostline.meter.steps.Steps`, JSON values.
 
     Returns:
-        `steps` as given; `class`, `device` and `batch` (shapes); `memory` (process_peak, process_before, tensor_peak,
-        at_tensor_peak, saved_activations, cuda_allocated, cuda_reserved); `predicted` and `measured` bytes at the end
-        of a forward pass and `sites` with both for each site; `step_seconds`, the median without the first step, and
-        `all_step_seconds`.
+        `steps` as given, with the defaults; `class`, `device` and `batch` (shapes); `memory` (process_peak,
+        process_before, tensor_peak, at_tensor_peak, saved_activations, cuda_allocated, cuda_reserved); `predicted` and
+        `measured` bytes at the end of a forward pass and `sites` with both for each site; `step_seconds`, the median
+        without the first step, and `all_step_seconds`.
 
     Raises:
         ConfigError: something that was asked for is refused.
         OutOfMemory: the steps do not fit into this machine.
     """
+    asked = asdict(Steps(**steps))  # refuses here what needs no model to be refused
     process = _fresh("process", steps)
     tensors = _fresh("tensors", steps)
     seconds = process["step_seconds"]
     both = {key: value if value is not None else process["memory"].get(key) for key, value in tensors["memory"].items()}
     return {
-        "steps": steps,
+        "steps": asked,
         **tensors,
         "device": process["device"],
         "memory": {**process["memory"], **both},
