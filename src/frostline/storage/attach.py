@@ -1,13 +1,12 @@
 """Puts storage on a live model and takes it off again.
 
 A module's class changes to a subclass that keeps less (as torch.nn.utils.parametrize does), so its parameters, names,
-hooks and state_dict stay; attention goes through transformers' AttentionInterface. Modules are told by the forward
-function of their class: one that has its own is left as it is.
+hooks and state_dict stay; attention goes through transformers' AttentionInterface.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
@@ -16,14 +15,14 @@ from frostline.anatomy import Anatomy
 from frostline.errors import ConfigError, FrostlineError, StorageError, nearest
 from frostline.storage import codecs
 from frostline.storage.choice import STOCK, Storage, require_way
-from frostline.storage.operations.activation import StoredActivation, activation_way, kind_of
+from frostline.storage.operations.activation import StoredActivation, activation_way
 from frostline.storage.operations.attention import NAME, AttentionStorage
-from frostline.storage.operations.cross_entropy import in_chunks
 from frostline.storage.operations.dropout import StoredDropout
 from frostline.storage.operations.linear import StoredLinear
 from frostline.storage.operations.norm import StoredLayerNorm, StoredRMSNorm
 from frostline.storage.operations.recompute import StoredBlock
-from frostline.storage.operations.swiglu import StoredGatedMLP, is_gated
+from frostline.storage.operations.swiglu import StoredGatedMLP
+from frostline.storage.recognise import chunked_loss, consumer, kinds
 
 _ATTENTION = "_frostline_attention"
 
@@ -47,8 +46,6 @@ class Attached:
         self._plain: dict[nn.Module, type[nn.Module]] = {}
         self._attention: str | None = None
         self._loss: Callable[..., Any] | None = None
-        self._second = {pair.lin2 for pair in anatomy.feed_forwards}
-        self._attention_modules = _attention_modules(anatomy)
         self._require_known()
         try:
             self.refresh()
@@ -64,7 +61,7 @@ class Attached:
 
     def refresh(self) -> None:
         """Put storage on what has come to the model since; call it after a change of structure."""
-        for name, module, kind in list(self._sites()):
+        for name, module, kind in list(kinds(self._model, self._anatomy)):
             way = self._storage.of_module(name, kind)
             if way == STOCK or (module in self._plain and kind != "loss"):
                 continue
@@ -83,34 +80,6 @@ class Attached:
             self._attention = None
         if self._loss is not None:
             model.loss_function, self._loss = self._loss, None
-
-    def _sites(self) -> Iterator[tuple[str, nn.Module, str]]:
-        """Yield every module that can keep less, with the kind of its operation."""
-        if _chunked_loss(self._model) is not None:
-            yield "loss", self._model, "loss"
-        blocks = set(self._anatomy.blocks)
-        for name, module in self._model.named_modules():
-            kind = "block" if name in blocks else self._kind(name, module)
-            if kind is not None:
-                yield name, module, kind
-
-    def _kind(self, name: str, module: nn.Module) -> str | None:
-        forward = type(module).forward
-        if hasattr(module, "keeps_as_linear") or forward in (nn.Linear.forward, StoredLinear.forward):
-            return "ffn_out" if name.removesuffix(".base_layer") in self._second else "linear"
-        if forward in (nn.LayerNorm.forward, nn.RMSNorm.forward, StoredLayerNorm.forward, StoredRMSNorm.forward):
-            return "norm"
-        if forward in (nn.Dropout.forward, StoredDropout.forward):
-            return "dropout"
-        if name in self._attention_modules:
-            return "attention"
-        if isinstance(module, StoredGatedMLP) or is_gated(module):
-            return "gated"
-        return "activation" if self._is_activation(module) else None
-
-    @staticmethod
-    def _is_activation(module: nn.Module) -> bool:
-        return isinstance(module, StoredActivation) or kind_of(module) is not None
 
     def _put(self, name: str, module: nn.Module, kind: str, way: str) -> None:
         if kind == "loss":
@@ -145,7 +114,7 @@ class Attached:
                 _storage=activation_way(way),
                 _storage_frozen=frozen_way,
                 _site=name,
-                _consumer_trains=self._consumer(name),
+                _consumer_trains=consumer(self._model, self._anatomy, name),
             )
 
     def _frozen(self, name: str, kind: str, way: str) -> str:
@@ -182,18 +151,7 @@ class Attached:
         model: Any = self._model
         if self._loss is None:
             self._loss = model.loss_function
-            model.loss_function = _chunked_loss(model)
-
-    def _consumer(self, name: str) -> Callable[[], bool] | None:
-        """Return a function that tells whether the FFN's second Linear behind this activation needs its whole input."""
-        for pair in self._anatomy.feed_forwards:
-            block = self._anatomy.blocks[pair.block]
-            inside = [
-                n for n, m in self._model.get_submodule(block).named_modules(prefix=block) if self._is_activation(m)
-            ]
-            if name in inside and len(inside) == 1:
-                return lambda: _needs_whole_input(self._model.get_submodule(pair.lin2))
-        return None
+            model.loss_function = chunked_loss(model)
 
     def _require_one_recompute(self) -> None:
         if self.recomputes and any(getattr(m, "gradient_checkpointing", False) for m in self._model.modules()):
@@ -204,12 +162,12 @@ class Attached:
 
     def _require_known(self) -> None:
         """Refuse an entry for a module that is not there, or in a way that its operation does not know."""
-        kinds = {name: kind for name, _, kind in self._sites()}
+        known = {name: kind for name, _, kind in kinds(self._model, self._anatomy)}
         for pattern, way in self._storage.by_module:
-            matching = {name: kind for name, kind in kinds.items() if Storage.fits(name, pattern)}
+            matching = {name: kind for name, kind in known.items() if Storage.fits(name, pattern)}
             if not matching:
                 raise ConfigError(
-                    f"storage names {pattern!r}, but no such module keeps anything{nearest(pattern, kinds)}"
+                    f"storage names {pattern!r}, but no such module keeps anything{nearest(pattern, known)}"
                 )
             for kind in set(matching.values()):
                 require_way(kind, way)
@@ -223,19 +181,3 @@ def _stored_class(mixin: type[nn.Module], cls: type[nn.Module]) -> type[nn.Modul
     if key not in _stored_classes:
         _stored_classes[key] = type(f"Stored{cls.__name__}", key, {})
     return _stored_classes[key]
-
-
-def _chunked_loss(model: nn.Module) -> Callable[..., Any] | None:
-    loss = getattr(model, "loss_function", None)
-    return None if loss is None else in_chunks(loss)
-
-
-def _attention_modules(anatomy: Anatomy) -> set[str]:
-    queries = (u.name for u in anatomy.units if u.kind in ("query", "query_key_value") and u.name.endswith(".weight"))
-    return {name.removesuffix(".weight").rpartition(".")[0] for name in queries}
-
-
-def _needs_whole_input(module: nn.Module) -> bool:
-    if getattr(module, "keeps_part_of_input", False):
-        return False
-    return any(p.requires_grad and p.ndim > 1 for p in module.parameters())
