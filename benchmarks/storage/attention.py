@@ -1,6 +1,6 @@
 """One attention, forward and backward, against stock: time in turn, bytes kept, transient peak.
 
-OMP_NUM_THREADS=1 python benchmarks/storage/attention.py --repeats 10
+Run it as `OMP_NUM_THREADS=1 python benchmarks/storage/attention.py --repeats 10`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SHAPES = {"MiniLM 32 x 128": (32, 12, 128, 32), "BERT-base 8 x 384": (8, 12, 384
 Run = Callable[..., Tensor]
 
 
-def runs(dropout: float, threads: int) -> dict[str, Run]:
+def runs(dropout: float) -> dict[str, Run]:
     """Return the attentions to compare, by name."""
     found: dict[str, Run] = {"stock": lambda q, k, v: F.scaled_dot_product_attention(q, k, v, None, dropout)}
     for codec, keep, noise in (
@@ -84,7 +84,7 @@ def main() -> None:
         for tensor in inputs:
             tensor.requires_grad_()
         for dropout in args.dropout:
-            compared = runs(dropout, threads)
+            compared = runs(dropout)
             times: dict[str, list[tuple[float, float]]] = {key: [] for key in compared}
             for repeat in range(args.repeats + 1):
                 for key, run in compared.items():
