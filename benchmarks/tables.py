@@ -100,6 +100,41 @@ def step_cost() -> str:
     return markdown(["method", *(f"{what}, {shape}" for shape in shapes for what in ("time", "peak"))], rows)
 
 
+def fused_backward() -> str:
+    """Peaks and step time with each weight moved within backward, beside stock."""
+    rows = []
+    for shape, cases in _json("optimizers/results/fused.json")["results"].items():
+        for case, figures in cases.items():
+            stock, fused = figures["stock"], figures["fused"]
+            peaks = [numbers.mebibytes(how[key]) for key in ("tensor_peak", "process_peak") for how in (stock, fused)]
+            rows.append([f"{case}, {shape}", *peaks, numbers.times(fused["ratio"])])
+    return markdown(["", "tensors", "fused", "process", "fused", "step time"], rows)
+
+
+def optimizers() -> str:
+    """Bytes of state for a weight, and step time where the step is mostly the optimizer's."""
+    rows = [
+        [f"`{name}`", f"{figures['state_bytes'] / figures['weights']:.2f}", numbers.times(figures["ratio"])]
+        for name, figures in _json("optimizers/results/optimizers.json")["results"].items()
+    ]
+    return markdown(["`optim`", "bytes of state a weight", "step time, 4 x 16"], rows)
+
+
+def storage(model: str) -> str:
+    """What each storage preset keeps, costs and loses, beside stock full fine-tuning and inference."""
+    results = _json(f"storage/results/{model}.json")["results"]
+    stock, inference = results["exact"], results["inference"]["process_peak"]
+    rows = []
+    for name, figures in results.items():
+        if name == "inference":
+            continue
+        kept = [f"{100 * figures[key] / stock['saved']:.1f} %" for key in ("saved", "saved_peak")]
+        cosine = f"{figures['cosine']:.5f}" if "cosine" in figures else numbers.DASH
+        times = [numbers.times(figures["time_ratio"]), numbers.times(figures["process_peak"] / inference)]
+        rows.append([name, *kept, cosine, *times, numbers.mebibytes(figures["process_peak"])])
+    return markdown(["storage", "kept", "at most", "cosine", "time", "process / inference", "process"], rows)
+
+
 def scheduling() -> str:
     """Time of a step whose units are chosen anew over one whose units are constant."""
     record = _json("scheduling/results/scheduling.json")
@@ -139,6 +174,14 @@ def claimed() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {"real_text": real_text, "step_cost": step_cost, "scheduling": scheduling}
+for _name, _made in (("fused", fused_backward), ("optimizers", optimizers)):
+    if (HERE / "optimizers" / "results" / f"{_name}.json").is_file():
+        TABLES[f"optimizers/{_name}"] = _made
+for _name in ("minilm", "vit-tiny"):
+    if (HERE / "storage" / "results" / f"{_name}.json").is_file():
+        TABLES[f"storage/{_name}"] = partial(storage, _name)
+if (HERE / "storage" / "cola" / "results" / "comparison.json").is_file():
+    TABLES["storage/cola/scores"] = partial(scores, "storage/cola")
 for _name in ("glue",):
     if (HERE / _name / "results" / "comparison.json").is_file():
         TABLES[f"{_name}/scores"] = partial(scores, _name)

@@ -131,8 +131,8 @@ class Attached:
         model: Any = self._model
         if self._attention is None:
             current = getattr(getattr(model, "config", None), "_attn_implementation", None)
-            if current not in ("sdpa", "eager") or not model._can_set_attn_implementation():
-                return  # attention of the model's own, which keeps what it keeps
+            if current != "sdpa" or not model._can_set_attn_implementation():
+                return  # another kernel, or the model's own: its results are its own, so it keeps what it keeps
             self._attention = current
             model.set_attn_implementation(NAME)
         probabilities = way == "probabilities"

@@ -217,6 +217,15 @@ def test_a_language_models_loss_keeps_the_logits_alone() -> None:
     assert _cosine(ours, exact) > 1 - 1e-12
 
 
+def test_eager_attention_is_left_alone() -> None:
+    model = family("bert", attention="eager").eval()
+    values = batch()
+    stock = model(**values).logits
+    frostline.prepare(model, "full", storage="compact")
+    assert model.config._attn_implementation == "eager"
+    assert torch.equal(model(**values).logits, stock)
+
+
 def test_a_mapping_says_what_differs_from_a_preset() -> None:
     model = tiny_bert()
     choice = {"preset": "compact", "norm": "int4", "block": "int8", "bert.encoder.layer.0": "stock"}
