@@ -135,6 +135,17 @@ def storage(model: str) -> str:
     return markdown(["storage", "kept", "at most", "cosine", "time", "process / inference", "process"], rows)
 
 
+def storage_models() -> str:
+    """What models keep under each preset, traced."""
+    rows = []
+    for case, figures in _json("storage/results/models.json")["results"].items():
+        for key, kept in figures.items():
+            preset, method = key.split(", ")
+            share = f"{100 * kept / figures['exact, full']:.1f} %"
+            rows.append([f"{case}, {method}", preset, numbers.mebibytes(kept), share])
+    return markdown(["", "storage", "kept", "of stock's"], rows)
+
+
 def scheduling() -> str:
     """Time of a step whose units are chosen anew over one whose units are constant."""
     record = _json("scheduling/results/scheduling.json")
@@ -180,6 +191,8 @@ for _name, _made in (("fused", fused_backward), ("optimizers", optimizers)):
 for _name in ("minilm", "vit-tiny"):
     if (HERE / "storage" / "results" / f"{_name}.json").is_file():
         TABLES[f"storage/{_name}"] = partial(storage, _name)
+if (HERE / "storage" / "results" / "models.json").is_file():
+    TABLES["storage/models"] = storage_models
 if (HERE / "storage" / "cola" / "results" / "comparison.json").is_file():
     TABLES["storage/cola/scores"] = partial(scores, "storage/cola")
 for _name in ("glue",):

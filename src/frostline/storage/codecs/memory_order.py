@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 from frostline.errors import StorageError
 from frostline.storage.codecs.base import Layout
@@ -90,7 +91,9 @@ def block_length(row: Tensor) -> int:
 
 
 def blocks(row: Tensor) -> Iterator[slice]:
-    """Yield slices that cover a row, each of `block_length` values but for the last."""
+    """Yield slices that cover a row, each of `block_length` values but for the last; none of a row without values."""
+    if isinstance(row, FakeTensor):
+        return
     length, count = block_length(row), row.numel()
     for start in range(0, count, max(length, 1)):
         yield slice(start, min(start + length, count))

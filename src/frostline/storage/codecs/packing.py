@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 _LAYERS = {1: ((0, 1),), 2: ((0, 2),), 3: ((0, 2), (2, 1)), 4: ((0, 4),)}  # (first bit, bits): what is packed alone
 _BLOCK = 2**18  # bytes worked on at once, so that what lies between stays in cache
@@ -83,6 +84,8 @@ def _block(packed: Tensor) -> int:
 
 def _blocks(packed: Tensor, codes: Tensor, width: int) -> Iterator[tuple[Tensor, list[Tensor]]]:
     """Yield a stretch of bytes with the stretches of codes that share them, lowest bits first."""
+    if isinstance(packed, FakeTensor):
+        return
     length, count, block = packed.numel(), codes.numel(), _block(packed)
     for start in range(0, length, block):
         stop = min(start + block, length)
