@@ -106,6 +106,11 @@ def test_every_optimizer_ends_with_the_same_weights_to_the_bit(kind: str) -> Non
     assert_the_same("slimfit", {"rate": 0.75}, kind=kind)
 
 
+@pytest.mark.parametrize("preset", ["lossless", "compact", "slimfit", "smallest"])
+def test_every_storage_preset_ends_with_the_same_weights_to_the_bit(preset: str) -> None:
+    assert_the_same("slimfit", {"rate": 0.75, "storage": preset}, steps=6)
+
+
 @pytest.mark.parametrize("kind", ["adamw", "sgd"])
 @pytest.mark.parametrize("policy", POLICIES)
 def test_whatever_becomes_of_the_state_of_frozen_units(policy: str, kind: str) -> None:
