@@ -64,6 +64,12 @@ def refused(command: Any, flags: list[str], tmp_path: Path) -> Refused:
         (["max_length=33"], ["max_length=33 is more than the model's 32 positions; say max_length=32 or less"]),
         (["lr_scheduler_type=cosin"], ["lr_scheduler_type='cosin' is unknown", "did you mean 'cosine'?"]),
         (["lr_scheduler_type=cosine_with_min_lr"], ["lr_scheduler_type='cosine_with_min_lr' cannot be used here"]),
+        (["storage=compcat"], ["storage='compcat' is unknown", "did you mean 'compact'?"]),
+        (["storage={linear: int9}"], ["storage of linear: 'int9' is unknown", "did you mean 'int8'?"]),
+        (
+            ["storage={preset: compact, bert.encoder.layer.0.output.dens: int4}"],
+            ["no such module keeps anything", "did you mean 'bert.encoder.layer.0.output.dense'?"],
+        ),
         (["optim=adamw_torh"], ["optim='adamw_torh' is unknown", "did you mean 'adamw_torch'?"]),
         (["optim=galore_adamw"], ["optim='galore_adamw' cannot be used here", "pip install"]),
         (["report_to=[tensorbord]"], ["report_to='tensorbord' is unknown", "did you mean 'tensorboard'?"]),

@@ -124,6 +124,7 @@ def checkpoints(folder: Path) -> set[str]:
         pytest.param("after", 5, SLIMFIT, id="slimfit"),
         pytest.param("after", 7, {**SLIMFIT, "optimizer_state": "offload"}, id="slimfit-offload"),
         pytest.param("within", 7, {**SLIMFIT, "fused_backward": True, "max_grad_norm": 0}, id="slimfit-fused-backward"),
+        pytest.param("after", 6, {**SLIMFIT, "storage": "smallest"}, id="slimfit-smallest"),
         pytest.param("within", 8, LISA, id="lisa"),
         pytest.param(
             "after", 4, {"method": "random", "gradient_accumulation_steps": 2, "epochs": 4}, id="accumulation"

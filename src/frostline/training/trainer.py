@@ -16,6 +16,7 @@ from transformers.training_args import OptimizerNames
 
 from frostline.config import TrainConfig
 from frostline.errors import ConfigError, TrainingDiverged, nearest
+from frostline.storage import Storage
 from frostline.tasks.metrics import METRICS
 
 
@@ -72,7 +73,8 @@ class MeasuredTrainer(Trainer):
 
 
 def require_usable(config: TrainConfig, folder: Path) -> None:
-    """Raise ConfigError for an optimizer, schedule or tracker that transformers does not know, or cannot use here."""
+    """Raise ConfigError for storage, an optimizer, schedule or tracker that is not known, or cannot be used here."""
+    Storage.of(config.storage)
     trackers = INTEGRATION_TO_CALLBACK
     for key, value, known in (
         ("optim", config.optim, [name.value for name in OptimizerNames]),
