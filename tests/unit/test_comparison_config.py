@@ -162,6 +162,18 @@ def test_the_reference_is_paired_row_by_row_with_the_same_columns():
     ]  # and none for the method with batches of its own
 
 
+def test_a_column_that_changes_no_batch_is_paired_with_its_first_value():
+    found = runs({"full": {}, "head": {}}, columns={"storage": ["exact", "compact"], "batch_size": [4, 8]})
+    pairs = {run.method: found.reference_of(run).method for run in found.time()}
+    assert pairs == {
+        f"{method} storage={storage} batch_size={size}": f"full storage=exact batch_size={size}"
+        for method in ("full", "head")
+        for storage in ("exact", "compact")
+        for size in (4, 8)
+        if (method, storage) != ("full", "exact")
+    }
+
+
 def test_a_list_of_learning_rates_and_a_path_for_a_task_will_do():
     config = make_comparison({"output": "o", "methods": METHODS, "learning_rates": [1e-4], "tasks": {"a": "x.csv"}}, {})
     assert config.learning_rates.grid == [1e-4]

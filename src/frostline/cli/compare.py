@@ -25,6 +25,7 @@ def compare(
     column: Annotated[
         list[str] | None, typer.Option(help="Every method with each value of a key: batch_size=16,32.")
     ] = None,
+    storage: Annotated[str, typer.Option(help="Every method with each of these: exact,compact,smallest.")] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Make records of other keys anew.")] = False,
     retry: Annotated[bool, typer.Option("--retry", help="Make runs that failed anew.")] = False,
 ) -> None:
@@ -39,7 +40,7 @@ def compare(
     overrides = parse_values(given)
     if seeds is not None:
         overrides["seeds"] = _seeds(seeds)
-    for text in column or ():
+    for text in (*(column or ()), *([f"storage={storage}"] if storage else [])):
         overrides.setdefault("columns", {}).update(_column(text))
     config = make_comparison(read_yaml(path) if path else {}, overrides, _names(methods), _names(tasks))
 

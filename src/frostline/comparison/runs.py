@@ -55,7 +55,7 @@ class Row:
     Attributes:
         label: the method's name, and the columns' values.
         method: its name alone.
-        ending: the columns' values alone.
+        values: of the columns.
         keys: of `frostline train`.
         group: label of the row whose trials choose the learning rate, None if it is given.
         grid: the learning rates to try.
@@ -63,13 +63,13 @@ class Row:
 
     label: str
     method: str
-    ending: str
+    values: dict[str, Any]
     keys: dict[str, Any]
     group: str | None
     grid: tuple[float, ...]
 
 
-_INFERENCE_ROW = Row(INFERENCE, INFERENCE, "", {"method": "full"}, None, ())
+_INFERENCE_ROW = Row(INFERENCE, INFERENCE, {}, {"method": "full"}, None, ())
 # Two steps are worth a ratio only if these are the same for both.
 _OF_A_BATCH = ("data", "batch_size", "max_length", "sampling", "gradient_accumulation_steps", "max_train", "seed")
 
@@ -137,7 +137,7 @@ class Runs:
     def time(self) -> Iterator[Run]:
         """Yield the runs whose steps are paired with the reference's, where both have the same batches."""
         for task, row in self._pairs() if self.config.time_pairs else ():
-            if self._reference is None or row.method == self._reference:
+            if self._reference is None or row is self._reference_row(row):
                 continue
             run = self._timed(task, row)
             other = self.reference_of(run)
@@ -145,11 +145,13 @@ class Runs:
                 yield run
 
     def reference_of(self, run: Run) -> Run:
-        """Return the reference's run to pair with `run`: the one with the same values in the columns."""
-        ending = next(row.ending for row in self.rows if row.label == run.method)
-        return self._timed(
-            run.task, next(row for row in self.rows if (row.method, row.ending) == (self._reference, ending))
-        )
+        """Return the reference's run to pair with `run`: on the same batches, each other column at its first value."""
+        return self._timed(run.task, self._reference_row(next(row for row in self.rows if row.label == run.method)))
+
+    def _reference_row(self, row: Row) -> Row:
+        columns = self.config.columns
+        values = {key: row.values[key] if key in _OF_A_BATCH else columns[key][0] for key in columns}
+        return next(r for r in self.rows if (r.method, r.values) == (self._reference, values))
 
     def _timed(self, task: str, row: Row) -> Run:
         return self._run("time", task, row, "time", {"max_steps": self.config.time_pairs + WARM_UP})
@@ -200,4 +202,4 @@ def _rows(config: ComparisonConfig) -> Iterator[Row]:
                 source = entry.get("learning_rate_of", label)
                 group = source + ending
                 grid = config.grid_of(source)
-            yield Row(label + ending, label, ending, keys | chosen, group, grid)
+            yield Row(label + ending, label, chosen, keys | chosen, group, grid)
