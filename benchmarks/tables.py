@@ -123,16 +123,29 @@ def optimizers() -> str:
 def storage(model: str) -> str:
     """What each storage preset keeps, costs and loses, beside stock full fine-tuning and inference."""
     results = _json(f"storage/results/{model}.json")["results"]
-    stock, inference = results["exact"], results["inference"]["process_peak"]
+    stock, inference = results["exact"], results["inference"]
     rows = []
     for name, figures in results.items():
         if name == "inference":
             continue
         kept = [f"{100 * figures[key] / stock['saved']:.1f} %" for key in ("saved", "saved_peak")]
         cosine = f"{figures['cosine']:.5f}" if "cosine" in figures else numbers.DASH
-        times = [numbers.times(figures["time_ratio"]), numbers.times(figures["process_peak"] / inference)]
-        rows.append([name, *kept, cosine, *times, numbers.mebibytes(figures["process_peak"])])
-    return markdown(["storage", "kept", "at most", "cosine", "time", "process / inference", "process"], rows)
+        row = [name, *kept, cosine, numbers.times(figures["time_ratio"])]
+        for key in ("process_peak_default", "process_peak_compact"):
+            row += [numbers.mebibytes(figures[key]), numbers.times(figures[key] / inference[key])]
+        rows.append(row)
+    head = [
+        "storage",
+        "kept",
+        "at most",
+        "cosine",
+        "time",
+        "process",
+        "/ inference",
+        "compact allocator",
+        "/ inference",
+    ]
+    return markdown(head, rows)
 
 
 def storage_models() -> str:

@@ -1,4 +1,4 @@
-"""What models that are too large for this machine keep under each preset, traced on fake tensors: no weights, no memory.
+"""What models too large for this machine keep under each preset, traced on fake tensors: no weights, no memory.
 
     python benchmarks/storage/models.py
 
