@@ -9,6 +9,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+from frostline.allocator import Allocator
 from frostline.errors import ConfigError, nearest
 
 Strategy = Literal["no", "steps", "epoch"]
@@ -32,6 +33,8 @@ class TrainConfig(BaseModel):
         "exact", description="of saved activations: exact, lossless, compact, slimfit, smallest, or {preset: ..., ...}"
     )
     fused_backward: bool = Field(False, description="move each weight within backward; needs max_grad_norm=0")
+
+    allocator: Allocator = Field("default", description="of memory on a CPU: default, compact, jemalloc (if installed)")
 
     text: str | None = Field(None, description="column of the text, where it is not obvious")
     text_pair: str | None = Field(None, description="column of the second text of a pair")
@@ -103,7 +106,7 @@ class TrainConfig(BaseModel):
 
 
 # What may differ between a run and its resumption: where to look and how often to report, nothing that trains.
-FREE_ON_RESUME = frozenset({"output", "logging_steps", "report_to", "save_total_limit"})
+FREE_ON_RESUME = frozenset({"output", "logging_steps", "report_to", "save_total_limit", "allocator"})
 
 
 def make_config(values: Mapping[str, Any]) -> TrainConfig:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from frostline.allocator import relaunch
 from frostline.cli.report import draw
 from frostline.errors import ConfigError, nearest
 
@@ -36,6 +37,7 @@ def train(
     if resume and path is None:
         values = _former_config(overrides)
     given = parse_values(overrides)
+    relaunch(str(given.get("allocator", values.get("allocator"))))  # before anything heavy is loaded
     _load_plugins(given.get("plugins", values.get("plugins")))
     method = str(given.get("method", values.get("method", "full")))
     config = make_config(merge(values, given, _setting_names(method)))

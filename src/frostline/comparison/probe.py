@@ -18,7 +18,7 @@ from transformers import (
     set_seed,
 )
 
-from frostline import meter
+from frostline import allocator, meter
 from frostline.config import TrainConfig
 from frostline.meter.step_peaks import StepPeaks, memory_record
 from frostline.models import load_classifier, quiet
@@ -142,6 +142,7 @@ def measure_inference(config: TrainConfig) -> dict[str, Any]:
     batch = DataCollatorWithPadding(loaded.tokenizer)([train[row] for row in longest])
     model = loaded.model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
     batch = {key: value.to(model.device) for key, value in batch.items() if key != "labels"}
+    held = allocator.use(config.allocator)
     meter.reset_peaks()
     for _ in range(3):
         with torch.inference_mode():
@@ -150,4 +151,5 @@ def measure_inference(config: TrainConfig) -> dict[str, Any]:
     with meter.TensorTracker(model, model.device.type) as tracker, torch.no_grad():
         model(**batch)
     memory = memory_record(peaks, tracker.peak, tracker.saved_peak)
-    return {"train_info": {"memory": memory, "steps": 3}, "versions": versions(), "hardware": hardware()}
+    made_with = {"versions": versions(), "hardware": hardware(), "allocator": held.to_json()}
+    return {"train_info": {"memory": memory, "steps": 3}, **made_with}

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from frostline.allocator import environment
 from frostline.children import ending
 
 
@@ -91,7 +92,7 @@ class Processes:
         job.write_text(json.dumps(content), encoding="utf-8")
         errors = home / "stderr"
         with errors.open("w", encoding="utf-8") as stream:
-            process = self._popen([sys.executable, "-P", "-m", "frostline.comparison.child", str(job)], stream)
+            process = self._popen([sys.executable, "-P", "-m", "frostline.comparison.child", str(job)], stream, config)
         try:
             yield Child(process, errors, folder)
         finally:
@@ -101,8 +102,8 @@ class Processes:
                 self._running.discard(process)
             shutil.rmtree(home, ignore_errors=True)
 
-    def _popen(self, command: list[str], errors: IO[str]) -> subprocess.Popen[str]:
-        threads = str(self.threads)
+    def _popen(self, command: list[str], errors: IO[str], config: dict[str, Any]) -> subprocess.Popen[str]:
+        threads = {"OMP_NUM_THREADS": str(self.threads), "MKL_NUM_THREADS": str(self.threads)}
         with self._lock:
             if self._stopped:
                 raise KeyboardInterrupt
@@ -112,7 +113,7 @@ class Processes:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                env={**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
+                env={**os.environ, **environment(config.get("allocator", "default")), **threads},
                 start_new_session=True,  # Ctrl-C is for the parent, which then ends its children
             )
             self._running.add(process)

@@ -27,7 +27,7 @@ RESULTS = (
     "train_loss",
     "memory",
 )
-META = ("versions", "hardware", "data", "model_sha256", "plan")
+META = ("versions", "hardware", "allocator", "data", "model_sha256", "plan")
 
 
 def command_of(config: dict[str, Any], name: str) -> str:

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import DataCollatorWithPadding, EvalPrediction, PrinterCallback, TrainerCallback, set_seed
 
-from frostline import methods
+from frostline import allocator, methods
 from frostline.config import FREE_ON_RESUME, TrainConfig
 from frostline.errors import (
     CheckpointError,
@@ -90,6 +90,9 @@ def run(
     loaded = load_classifier(config.model, data.label_names)
     set_seed(config.seed)  # loading draws a varying number of random numbers; the run starts from here
     train, validation, cut = tokenize(data, loaded, config.max_length)
+    memory = allocator.use(config.allocator)
+    if config.allocator not in ("default", memory.in_force):
+        console.print(f"warning: allocator={config.allocator} does nothing here: {memory.reason}")
     tuner = prepare(
         loaded.model,
         config.method,
@@ -99,7 +102,7 @@ def run(
         seed=config.seed,
         **config.settings,
     )
-    record = opening_record(config, data, loaded, tuner.plan)
+    record = opening_record(config, data, loaded, tuner.plan) | {"allocator": memory.to_json()}
     if former is not None:
         require_same(former, record)
         changed = [name for name, now in record["versions"].items() if former["versions"].get(name) != now]
