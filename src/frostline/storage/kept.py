@@ -15,6 +15,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from frostline.errors import StorageError
 from frostline.storage.codecs.base import Codec, Layout
 from frostline.storage.codecs.exact import Exact
 from frostline.storage.finite import note_finite
@@ -61,9 +62,12 @@ def keep(tensor: Tensor, codec: Codec, site: str) -> Kept:
         site: who keeps it, for the message.
 
     Raises:
-        StorageError: the tensor holds an infinite value or NaN and the codec cannot keep such; names the site.
+        StorageError: the codec cannot keep such a tensor, or it holds an infinite value or NaN; names the site.
     """
-    code = codec.encode(tensor.detach())
+    try:
+        code = codec.encode(tensor.detach())
+    except StorageError as error:
+        raise StorageError(f"{site}: {error}") from error
     if not isinstance(codec, Exact):
         note_finite(codec.finite(code), codec.name, site)
     return Kept(code, partial(codec.decode, layout=Layout.of(tensor)), _bits(codec, tensor.dtype), tensor.dtype)

@@ -90,6 +90,20 @@ def test_without_dropout_the_forward_pass_is_stocks_to_the_bit(name: str, storag
         assert torch.equal(model(**values).logits, stock)
 
 
+def test_a_block_that_waits_in_a_file_loses_nothing() -> None:
+    model, values = tiny_bert(dropout=0.1).double(), batch()
+    _, exact = _gradients(model, values)
+    frostline.prepare(model, "full", storage={"preset": "lossless", "block": "file"})
+    assert _cosine(_gradients(model, values)[1], exact) > 1 - 1e-12
+
+
+def test_a_block_on_a_cpu_cannot_wait_on_the_cpu() -> None:
+    model = tiny_bert()
+    frostline.prepare(model, "full", storage={"block": "cpu"})
+    with pytest.raises(StorageError, match=r"^bert\.encoder\.layer\.0: storage 'cpu' .* Use `file`"):
+        model(**batch())
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_preset_keeps_less_than_the_one_before(name: str) -> None:
     values = _batch(name, torch.float32)
