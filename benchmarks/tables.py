@@ -159,6 +159,45 @@ def storage_models() -> str:
     return markdown(["", "storage", "kept", "of stock's"], rows)
 
 
+def allocators() -> str:
+    """Peak and step time of each workload under the allocators that Frostline knows."""
+    rows = []
+    for path in sorted((HERE / "allocator" / "results").glob("*_1.json"), key=lambda path: _peak(path)):
+        workload = path.name.removesuffix("_1.json")
+        one = json.loads(path.read_text(encoding="utf-8"))["results"]
+        two = path.with_name(f"{workload}_2.json")
+        other = json.loads(two.read_text(encoding="utf-8"))["results"] if two.is_file() else {}
+        times = [numbers.times(one[name]["processor_ratio"]) for name in ("compact", "jemalloc")]
+        times += [numbers.times(other[name]["ratio"] if other else None) for name in ("compact", "jemalloc")]
+        peaks = [numbers.mebibytes(one[name]["peak_bytes"]) for name in ("default", "compact", "jemalloc")]
+        rows.append([workload.replace("_", ", "), *peaks, *times])
+    head = ["", "default", "compact", "jemalloc", *(f"{n}, {t}" for t in ("1 thread", "2 threads") for n in _TWO)]
+    return markdown(head, rows)
+
+
+_TWO = ("compact", "jemalloc")
+
+
+def _peak(path: Path) -> int:
+    return int(json.loads(path.read_text(encoding="utf-8"))["results"]["default"]["peak_bytes"])
+
+
+def allocator_settings() -> str:
+    """Full fine-tuning under every setting that was tried, the lowest peak first."""
+    found = _json("allocator/results/full_1.json")["results"]
+    rows = [
+        [
+            name,
+            numbers.mebibytes(figures["peak_bytes"]),
+            numbers.times(figures["processor_ratio"]),
+            numbers.whole(figures["page_faults"]),
+            f"{figures['system_seconds']:.2f} s",
+        ]
+        for name, figures in sorted(found.items(), key=lambda entry: entry[1]["peak_bytes"])
+    ]
+    return markdown(["setting", "process peak", "time", "page faults a step", "in the system"], rows)
+
+
 def scheduling() -> str:
     """Time of a step whose units are chosen anew over one whose units are constant."""
     record = _json("scheduling/results/scheduling.json")
@@ -201,6 +240,9 @@ TABLES: dict[str, Callable[[], str]] = {"real_text": real_text, "step_cost": ste
 for _name, _made in (("fused", fused_backward), ("optimizers", optimizers)):
     if (HERE / "optimizers" / "results" / f"{_name}.json").is_file():
         TABLES[f"optimizers/{_name}"] = _made
+if (HERE / "allocator" / "results" / "full_1.json").is_file():
+    TABLES["allocator/workloads"] = allocators
+    TABLES["allocator/settings"] = allocator_settings
 for _name in ("minilm", "vit-tiny"):
     if (HERE / "storage" / "results" / f"{_name}.json").is_file():
         TABLES[f"storage/{_name}"] = partial(storage, _name)

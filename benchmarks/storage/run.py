@@ -6,8 +6,8 @@
 Kept: bytes saved for backward at the end of the forward pass, and the most at any moment of the step, each storage
 once. Gradient: of the whole model against stock PyTorch's with the same random numbers, over the weights that train;
 the lowest of some steps. Time: stock full fine-tuning and the row, one step each in turn, median of the paired ratios.
-Process: the highest resident size of some steps in a fresh process (VmHWM from a reset after the imports), with the
-command line's allocator setting.
+Process: the highest resident size of some steps in a fresh process (VmHWM from a reset when the model is loaded), under
+the system's allocator as it comes and under `frostline.allocator.use("compact")`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForImageClassification
 
 import frostline
-from frostline import meter
+from frostline import allocator, meter
 from frostline.models import load_classifier, quiet
 from frostline.training.versions import hardware, versions
 
@@ -126,12 +126,15 @@ def ratio(stepper: Stepper, reference: Stepper, rounds: int) -> dict[str, float]
     }
 
 
-def process_peak(name: str, arguments: argparse.Namespace) -> int:
-    """Return the highest resident size of a row in a fresh process; `inference` is a row too."""
-    command = [sys.executable, __file__, "--peak-of", name]
-    command += ["--model", arguments.model, "--batch", str(arguments.batch), "--length", str(arguments.length)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return int(done.stdout.split()[-1])
+def process_peaks(name: str, arguments: argparse.Namespace) -> dict[str, int]:
+    """Return the highest resident size of a row in a fresh process, by allocator; `inference` is a row too."""
+    peaks = {}
+    for allocated in ("default", "compact"):
+        command = [sys.executable, __file__, "--peak-of", name, "--allocator", allocated]
+        command += ["--model", arguments.model, "--batch", str(arguments.batch), "--length", str(arguments.length)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        peaks[f"process_peak_{allocated}"] = int(done.stdout.split()[-1])
+    return peaks
 
 
 def measure_peak(name: str, arguments: argparse.Namespace) -> int:
@@ -140,14 +143,16 @@ def measure_peak(name: str, arguments: argparse.Namespace) -> int:
     if name == "inference":
         model, batch = _load(*shape)
         model.eval()
+        allocator.use(arguments.allocator)
         meter.reset_peaks()
         for _ in range(3):
             with torch.inference_mode():
                 model(**batch)
         return meter.peaks().process
     stepper = Stepper(*shape, ROWS[name])
+    allocator.use(arguments.allocator)
     meter.reset_peaks()
-    for _ in range(2 * GRADIENT_STEPS if stepper.tuner.plan.method != "full" else 4):
+    for _ in range(GRADIENT_STEPS + 1 if stepper.tuner.plan.method != "full" else 4):
         stepper.step()
     return meter.peaks().process
 
@@ -160,6 +165,7 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=128, help="tokens")
     parser.add_argument("--rounds", type=int, default=7, help="of paired steps, after the warm-up")
     parser.add_argument("--peak-of", help="a row, or `inference`")
+    parser.add_argument("--allocator", default="default", help="`default` or `compact`, for --peak-of")
     parser.add_argument("--output", type=Path, help="the JSON file; results/MODEL.json if left out")
     arguments = parser.parse_args()
     quiet()
@@ -167,18 +173,19 @@ def main() -> None:
         print(measure_peak(arguments.peak_of, arguments))
         return
     shape = arguments.model, arguments.batch, arguments.length
-    results: dict[str, Any] = {"inference": {"process_peak": process_peak("inference", arguments)}}
+    results: dict[str, Any] = {"inference": process_peaks("inference", arguments)}
     stock = Stepper(*shape, {})
     for name, options in ROWS.items():
         own = Stepper(*shape, options)
-        exact = Stepper(*shape, {key: value for key, value in options.items() if key not in ("storage", "fused_backward")})
+        exact = Stepper(
+            *shape, {key: value for key, value in options.items() if key not in ("storage", "fused_backward")}
+        )
         figures: dict[str, Any] = {} if options.get("fused_backward") else error(own, exact)
         del exact
         figures |= ratio(own, stock, arguments.rounds) | kept(own)
         del own
-        figures["process_peak"] = process_peak(name, arguments)
-        results[name] = figures
-        print(name, {key: round(value, 4) for key, value in figures.items()}, flush=True)
+        results[name] = figures | process_peaks(name, arguments)
+        print(name, {key: round(value, 4) for key, value in results[name].items()}, flush=True)
     output = arguments.output or Path(__file__).parent / "results" / f"{Path(arguments.model).name}.json"
     record = {"model": Path(arguments.model).name, "batch": arguments.batch, "length": arguments.length}
     record |= {"results": results, "versions": versions(), "hardware": hardware()}
