@@ -117,7 +117,7 @@ def test_every_preset_keeps_less_than_the_one_before(name: str) -> None:
 
 
 def test_smallest_keeps_little_of_a_block() -> None:
-    values = batch(0, size=8, length=16)
+    values = batch(0, size=64, length=16)
     kept = []
     for storage in ("compact", "smallest"):
         model = tiny_bert(dropout=0.1, num_hidden_layers=4)

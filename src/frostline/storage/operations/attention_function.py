@@ -19,6 +19,7 @@ from frostline.errors import StorageError
 from frostline.storage import codecs
 from frostline.storage.first_order import first_order
 from frostline.storage.kept import Kept, keep
+from frostline.storage.mask_tape import MaskTape, current_tape
 from frostline.storage.operations import attention_tiles
 from frostline.storage.operations.attention_call import Call
 from frostline.storage.operations.attention_dropout import Drawn, Masks, Noted, Recorded, bytes_of_bits
@@ -97,13 +98,24 @@ def _forward(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, cal
             if see is not None:
                 attention_tiles.show(query, key, mask, call.setting, see)
             return call.stock(query, key, value, mask), None, probabilities
-        noise: Tensor | None = rng_state(query.device)
-        masks: Masks = _drawn(torch.default_generator, query, key, call)
-        if keeping and call.how.dropout == "mask":
-            masks = Recorded(masks, entries(query, key, call.setting.causal))
-            noise = masks.bits
+        tape = current_tape() if call.how.dropout == "mask" else None
+        noise, masks = _masks(query, key, call, tape, keeping)
         output = attention_tiles.forward(query, key, value, mask, call.setting, masks, see)
+        if tape is not None and not tape.plays:
+            tape.note(noise)
         return output, noise, probabilities
+
+
+def _masks(query: Tensor, key: Tensor, call: Call, tape: MaskTape | None, keeping: bool) -> tuple[Tensor, Masks]:
+    """Return what gives dropout's masks again, and the masks: off the tape, or drawn."""
+    if tape is not None and tape.plays:
+        bits = tape.play()
+        return bits, Noted(bits)
+    state, drawn = rng_state(query.device), _drawn(torch.default_generator, query, key, call)
+    if call.how.dropout == "replay" or not (keeping or tape):
+        return state, drawn
+    recorded = Recorded(drawn, entries(query, key, call.setting.causal))
+    return recorded.bits, recorded
 
 
 def _forward_elsewhere(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, call: Call) -> _Made:
@@ -122,6 +134,11 @@ def _forward_elsewhere(query: Tensor, key: Tensor, value: Tensor, mask: Tensor |
         state = 5056 if device.type == "cpu" else 16  # bytes of a generator's state
         size = bytes_of_bits(entries(query, key, setting.causal)) if by_bits else state
         noise = torch.empty(size, dtype=torch.uint8)
+        tape = current_tape() if by_bits else None
+        if tape is not None and tape.plays:
+            noise = tape.play()
+        elif tape is not None:
+            tape.note(noise)
     if how.keep == "probabilities":
         whole = query.new_empty(*query.shape[:3], key.shape[2], dtype=compute_dtype(query.dtype))
         probabilities = [keep(whole, codecs.get(PROBABILITIES), how.site)]

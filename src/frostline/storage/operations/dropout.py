@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from frostline.storage.codecs.mask import pack, unpack
 from frostline.storage.first_order import first_order
+from frostline.storage.mask_tape import current_tape
 from frostline.storage.random_state import replayed, rng_state
 
 DropoutWay = Literal["replay", "mask"]
@@ -28,12 +29,26 @@ class StoredDropout(nn.Dropout):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return what the plain Dropout returns for `input`."""
-        if not (self.training and 0 < self.p < 1 and torch.is_grad_enabled() and input.requires_grad):
+        if not self.training or not 0 < self.p < 1 or self.inplace:
             return super().forward(input)
-        if self.inplace:
-            return super().forward(input)
-        output: Tensor = (_replayed if self._storage == "replay" else _masked)(input, self.p)
+        tape = current_tape() if self._storage == "mask" else None
+        bits = tape.play() if tape is not None and tape.plays else None
+        if tape is not None and bits is None:
+            bits = pack(_noise(input, self.p) != 0)
+            tape.note(bits)
+        output: Tensor
+        if torch.is_grad_enabled() and input.requires_grad:
+            output = _replayed(input, self.p) if self._storage == "replay" else _masked(input, self.p, bits)
+        else:
+            output = super().forward(input) if bits is None else _noise(input, self.p, bits).mul_(input)
         return output
+
+
+def _noise(input: Tensor, p: float, bits: Tensor | None = None) -> Tensor:
+    """Return what dropout multiplies by: 0 or 1 / (1 - p), drawn now or by a mask."""
+    if bits is None:
+        return F.dropout(torch.ones_like(input), p)
+    return unpack(bits, input.shape).to(input.dtype).div_(1 - p)
 
 
 class _Replayed(torch.autograd.Function):
@@ -59,17 +74,17 @@ class _Masked(torch.autograd.Function):
     operation = "dropout"
 
     @staticmethod
-    def forward(ctx: Any, input: Tensor, p: float) -> Tensor:
-        noise = F.dropout(torch.ones_like(input), p)
+    def forward(ctx: Any, input: Tensor, p: float, bits: Tensor | None) -> Tensor:
+        noise = _noise(input, p, bits)
         ctx.p, ctx.shape = p, input.shape
-        ctx.save_for_backward(pack(noise != 0))
+        ctx.save_for_backward(pack(noise != 0) if bits is None else bits)
         return noise.mul_(input)
 
     @staticmethod
     @first_order
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (bits,) = ctx.saved_tensors
-        return torch.mul(grad, unpack(bits, ctx.shape)).div_(1 - ctx.p), None
+        return torch.mul(grad, unpack(bits, ctx.shape)).div_(1 - ctx.p), None, None
 
 
 _replayed: Any = _Replayed.apply

@@ -19,6 +19,7 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 from frostline.storage.codecs import Codec
 from frostline.storage.first_order import first_order
 from frostline.storage.kept import keep_shared, offer_kept
+from frostline.storage.mask_tape import MaskTape, on_tape
 from frostline.storage.random_state import replayed, rng_state
 
 
@@ -94,8 +95,10 @@ class _Recompute(torch.autograd.Function):
         ctx.autocast = torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)
         kept = keep_shared(inputs[0], codec, site)
         ctx.kept, ctx.code = replace(kept, tensors=()), len(kept.tensors)
-        ctx.save_for_backward(*kept.tensors, *inputs[1:], rng_state(device))
-        outputs = call(inputs)
+        state = rng_state(device)
+        with on_tape(MaskTape(device)) as tape:
+            outputs = call(inputs)
+        ctx.save_for_backward(*kept.tensors, *inputs[1:], state, *tape.tensors)
         ctx.mark_non_differentiable(*(o for o in outputs if isinstance(o, Tensor) and not o.is_floating_point()))
         return tuple(outputs)
 
@@ -107,8 +110,8 @@ class _Recompute(torch.autograd.Function):
                 "a weight of a block that is recomputed in backward was changed in place after the forward pass; "
                 "change weights only after the backward pass."
             )
-        saved = ctx.saved_tensors
-        code, others, state = saved[: ctx.code], saved[ctx.code : -1], saved[-1]
+        saved, last = ctx.saved_tensors, ctx.code + len(ctx.call) - 1
+        code, others, state, noted = saved[: ctx.code], saved[ctx.code : last], saved[last], saved[last + 1 :]
         kept = replace(ctx.kept, tensors=tuple(code))
         hidden = kept.restore(code).detach()
         needs = ctx.needs_input_grad[3 : 3 + len(ctx.call)]
@@ -117,7 +120,12 @@ class _Recompute(torch.autograd.Function):
             tensor.requires_grad_(need)
         offer_kept(hidden, kept)
         enabled, dtype = ctx.autocast
-        with torch.enable_grad(), replayed(state, ctx.device), torch.autocast(ctx.device.type, dtype, enabled=enabled):
+        with (
+            torch.enable_grad(),
+            replayed(state, ctx.device),
+            on_tape(MaskTape(ctx.device, noted)),
+            torch.autocast(ctx.device.type, dtype, enabled=enabled),
+        ):
             outputs = ctx.call(inputs)
         pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if g is not None and o.requires_grad]
         wanted = [*(t for t in inputs if t.requires_grad), *ctx.weights]
