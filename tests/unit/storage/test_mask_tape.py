@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from storage_checks import gradients
 from torch import Tensor, nn
 
 from frostline.storage.codecs import Exact
 from frostline.storage.operations import dropout
 from frostline.storage.operations.dropout import StoredDropout
 from frostline.storage.operations.recompute import StoredBlock
+from storage_checks import gradients
 
 
 class _Block(nn.Module):
