@@ -107,7 +107,7 @@ def test_every_run_leaves_a_record_with_what_it_was_made_of(whole):
     cell = next(record for name, record in found.items() if name.endswith("full.seed0"))
     assert cell["status"] == "finished"
     assert cell["train_info"]["memory"]["process_peak"] > 10 * 2**20
-    assert set(cell["meta_info"]) == {"versions", "hardware", "data", "model_sha256", "plan"}
+    assert set(cell["meta_info"]) == {"versions", "hardware", "allocator", "data", "model_sha256", "plan"}
     assert cell["run_info"]["command"].startswith("frostline train ")
     assert cell["run_info"]["threads"] == cell["meta_info"]["hardware"]["torch_threads"] == 1
     assert (folder / "steps" / f"{cell['name']}.csv").is_file()
