@@ -27,7 +27,7 @@ from frostline.storage import codecs
 from frostline.storage.operations.activation import activation, activation_way
 from frostline.storage.operations.swiglu import gated
 
-WAYS = ("exact", "int8", "int4", "fixed2.1", "derivative1", "derivative2", "derivative3", "derivative4")
+WAYS = ("exact", "int8", "int4", "fixed2.1", "derivative1", "derivative2", "derivative3", "derivative4", "derivative5")
 KINDS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "silu": "silu", "relu": "relu"}
 Run = Callable[..., Tensor]
 

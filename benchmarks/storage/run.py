@@ -7,7 +7,8 @@ Kept: bytes saved for backward at the end of the forward pass, and the most at a
 once. Gradient: of the whole model against stock PyTorch's with the same random numbers, over the weights that train;
 the lowest of some steps. Time: stock full fine-tuning and the row, one step each in turn, median of the paired ratios.
 Process: the highest resident size of some steps in a fresh process (VmHWM from a reset when the model is loaded), under
-the system's allocator as it comes and under `frostline.allocator.use("compact")`.
+the system's allocator as it comes and under `frostline.allocator.use("compact")`. Each row is written as soon as it is
+measured; `--row` measures some again and leaves the others as they are.
 """
 
 from __future__ import annotations
@@ -166,6 +167,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="of paired steps, after the warm-up")
     parser.add_argument("--peak-of", help="a row, or `inference`")
     parser.add_argument("--allocator", default="default", help="`default` or `compact`, for --peak-of")
+    parser.add_argument("--row", action="append", choices=["inference", *ROWS], help="only this one, may be repeated")
     parser.add_argument("--output", type=Path, help="the JSON file; results/MODEL.json if left out")
     arguments = parser.parse_args()
     quiet()
@@ -173,9 +175,16 @@ def main() -> None:
         print(measure_peak(arguments.peak_of, arguments))
         return
     shape = arguments.model, arguments.batch, arguments.length
-    results: dict[str, Any] = {"inference": process_peaks("inference", arguments)}
+    output = arguments.output or Path(__file__).parent / "results" / f"{Path(arguments.model).name}.json"
+    record: dict[str, Any] = {"model": Path(arguments.model).name, "batch": arguments.batch, "length": arguments.length}
+    results: dict[str, Any] = json.loads(output.read_text())["results"] if arguments.row and output.exists() else {}
+    rows = arguments.row or ["inference", *ROWS]
+    if "inference" in rows:
+        results["inference"] = process_peaks("inference", arguments)
     stock = Stepper(*shape, {})
     for name, options in ROWS.items():
+        if name not in rows:
+            continue
         own = Stepper(*shape, options)
         exact = Stepper(
             *shape, {key: value for key, value in options.items() if key not in ("storage", "fused_backward")}
@@ -186,11 +195,10 @@ def main() -> None:
         del own
         results[name] = figures | process_peaks(name, arguments)
         print(name, {key: round(value, 4) for key, value in results[name].items()}, flush=True)
-    output = arguments.output or Path(__file__).parent / "results" / f"{Path(arguments.model).name}.json"
-    record = {"model": Path(arguments.model).name, "batch": arguments.batch, "length": arguments.length}
-    record |= {"results": results, "versions": versions(), "hardware": hardware()}
-    output.parent.mkdir(exist_ok=True)
-    output.write_text(json.dumps(record, indent=1) + "\n")
+        in_order = {row: results[row] for row in ("inference", *ROWS) if row in results}
+        whole = record | {"results": in_order, "versions": versions(), "hardware": hardware()}
+        output.parent.mkdir(exist_ok=True)
+        output.write_text(json.dumps(whole, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ class Ways:
         linear: the input of a Linear whose weight trains: a codec.
         ffn_out: the same for the FFN's second Linear, where the activation before offers it nothing.
         activation: the activation's input while the Linear behind it trains: a codec, from which the output is
-            recomputed as well, or `derivative1` to `derivative4`.
+            recomputed as well, or `derivative1` to `derivative5`.
         activation_frozen: the same while that Linear is frozen.
         gated: gate and up of a gated FFN (SwiGLU), from which the product is recomputed: a codec.
         norm: the normalised input: a codec.
@@ -62,7 +62,7 @@ _COMPACT = Ways(
     linear="int8",
     ffn_out="int8",
     activation="int8",
-    activation_frozen="derivative4",
+    activation_frozen="derivative5",
     gated="int8",
     norm="int8",
     norm_frozen="int8",
@@ -155,4 +155,4 @@ def require_way(kind: str, way: Any) -> None:
         raise ConfigError(f"storage of {kind}: {way!r} is unknown{nearest(str(way), (STOCK, *known))}")
 
 
-DERIVATIVES = ("derivative1", "derivative2", "derivative3", "derivative4")
+DERIVATIVES = tuple(f"derivative{bits}" for bits in range(1, 6))

@@ -86,7 +86,7 @@ def test_gradcheck() -> None:
 
 @pytest.mark.parametrize("name", ["gelu", "gelu_new", "silu", "quick_gelu", "relu"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("way", ["exact", "derivative4"])
+@pytest.mark.parametrize("way", ["exact", "derivative4", "derivative5"])
 def test_forward_is_bit_identical_in_each_dtype(name: str, dtype: torch.dtype, way: str) -> None:
     input = torch.randn(5, 77).to(dtype).requires_grad_()
     ours = _stored(ACT2FN[name], activation_way(way))
@@ -135,7 +135,7 @@ def test_an_offer_on_the_input_is_taken() -> None:
     assert saved == {input.data_ptr()}
 
 
-@pytest.mark.parametrize("bits", [1, 2, 3, 4])
+@pytest.mark.parametrize("bits", [1, 2, 3, 4, 5])
 def test_a_derivative_takes_its_bits(bits: int) -> None:
     ours = _stored(nn.GELU(), Derivative(bits))
     input = torch.randn(100, 8, requires_grad=True)
@@ -216,7 +216,7 @@ def test_fake_tensors(name: str, way: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["gelu", "gelu_new", "silu"])
-@pytest.mark.parametrize("way", ["exact", "derivative4"])
+@pytest.mark.parametrize("way", ["exact", "derivative4", "derivative5"])
 def test_autocast(name: str, way: str) -> None:
     torch.manual_seed(0)
     lin1, lin2 = nn.Linear(16, 64), nn.Linear(64, 16)
@@ -255,8 +255,8 @@ def test_an_offer_is_recomputed_under_the_autocast_of_the_forward_pass() -> None
 def test_ways_by_name() -> None:
     assert activation_way("derivative2") == Derivative(2)
     assert activation_way("exact") == Exact()
-    with pytest.raises(ConfigError, match="1 to 4 bits"):
-        activation_way("derivative5")
+    with pytest.raises(ConfigError, match="1 to 5 bits"):
+        activation_way("derivative6")
     with pytest.raises(ConfigError, match="unknown"):
         activation_way("exakt")
 

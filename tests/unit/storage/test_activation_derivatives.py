@@ -15,14 +15,14 @@ from frostline.storage.operations.derivative_codes import CELLS, GRID, cells_of,
 from frostline.storage.operations.lookup import pack, piece_length, table, unpack
 
 KINDS = ("gelu", "gelu_tanh", "silu", "quick_gelu")
-BITS = (1, 2, 3, 4)
+BITS = (1, 2, 3, 4, 5)
 
 # Relative L2 error of the gradient, inputs of N(0, 1): what derivative_codes.py states, rounded up.
 ERRORS = {
-    "gelu": (0.306, 0.136, 0.069, 0.037),
-    "gelu_tanh": (0.306, 0.136, 0.069, 0.037),
-    "silu": (0.321, 0.155, 0.078, 0.041),
-    "quick_gelu": (0.292, 0.129, 0.064, 0.035),
+    "gelu": (0.306, 0.136, 0.069, 0.037, 0.024),
+    "gelu_tanh": (0.306, 0.136, 0.069, 0.037, 0.024),
+    "silu": (0.321, 0.155, 0.078, 0.041, 0.022),
+    "quick_gelu": (0.292, 0.129, 0.064, 0.035, 0.021),
 }
 
 
@@ -76,11 +76,12 @@ def test_a_new_fit_agrees(kind: str, bits: int) -> None:
 @pytest.mark.parametrize("kind", derivative_fit.KINDS)
 @pytest.mark.parametrize("bits", BITS)
 def test_the_cells_are_close_to_the_best_of_all(kind: str, bits: int) -> None:
-    assert derivative_fit.error(kind, CELLS[kind, bits], bits) < 1.11 * derivative_fit.optimum(kind, bits)
+    close = 1.11 if bits < 5 else 1.4  # cells of equal width cost more, the more cells there are
+    assert derivative_fit.error(kind, CELLS[kind, bits], bits) < close * derivative_fit.optimum(kind, bits)
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.integers(1, 4), st.integers(1, 40), st.integers(0, 2**32 - 1))
+@given(st.integers(1, 5), st.integers(1, 40), st.integers(0, 2**32 - 1))
 def test_packing_comes_back(bits: int, eights: int, seed: int) -> None:
     codes = torch.from_numpy(np.random.default_rng(seed).integers(0, 2**bits, 8 * eights).astype(np.int8))
     packed = torch.empty(eights * bits, dtype=torch.uint8)
@@ -93,7 +94,7 @@ def test_packing_comes_back(bits: int, eights: int, seed: int) -> None:
 @settings(deadline=None, max_examples=40)
 @given(
     st.sampled_from(KINDS),
-    st.integers(1, 4),
+    st.integers(1, 5),
     st.integers(0, 50),
     st.sampled_from([torch.float32, torch.bfloat16, torch.float16, torch.float64]),
 )

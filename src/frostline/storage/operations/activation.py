@@ -41,12 +41,12 @@ Way = Codec | Derivative
 
 
 def activation_way(name: str) -> Way:
-    """Return the way that `derivative1` to `derivative4`, or a codec's name, stands for; ConfigError if it is none."""
+    """Return the way that `derivative1` to `derivative5`, or a codec's name, stands for; ConfigError if it is none."""
     digits = name.removeprefix("derivative")
     if digits == name:
         return codecs.get(name)
-    if digits not in ("1", "2", "3", "4"):
-        raise ConfigError(f"storage {name!r} is unknown: a derivative is kept in 1 to 4 bits, as in 'derivative3'.")
+    if digits not in ("1", "2", "3", "4", "5"):
+        raise ConfigError(f"storage {name!r} is unknown: a derivative is kept in 1 to 5 bits, as in 'derivative3'.")
     return Derivative(int(digits))
 
 

@@ -90,6 +90,6 @@ def _sums(terms: Array) -> Array:
 
 if __name__ == "__main__":
     for kind in KINDS:
-        for bits in (1, 2, 3, 4):
+        for bits in (1, 2, 3, 4, 5):
             found = fit(kind, bits)
             print(f'    ("{kind}", {bits}): {found},  # {error(kind, found, bits):.4f}, best {optimum(kind, bits):.4f}')

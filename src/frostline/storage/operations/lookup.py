@@ -1,13 +1,14 @@
-"""Codes of 1 to 4 bits packed so that a table gives the values of several at once.
+"""Codes of 1 to 5 bits packed so that a table gives the values of several at once.
 
-Four neighbouring codes (two of 4 bits) are one index into a table whose entries hold four (two) float32 values; as
+Four neighbouring codes (two of 4 or 5 bits) are one index into a table whose entries hold four (two) float32 values; as
 the table's dtype is as wide as an entry, `index_select` moves whole entries at once, which is far quicker than rows of
 four floats, and than one value at a time.
 
-Of an index's bits the low eight are one byte. What is left, four bits, lies in half a byte after all those bytes:
+Of an index's bits the low eight are one byte. What is left lies after all those bytes, packed for itself:
 
-    1 bit    a half byte for four codes         3 bits   a byte and a half byte for four codes
-    2 bits   a byte for four codes              4 bits   a byte for two codes
+    1 bit    a half byte for four codes         4 bits   a byte for two codes
+    2 bits   a byte for four codes              5 bits   a byte and two bits for two codes
+    3 bits   a byte and a half byte for four codes
 """
 
 from __future__ import annotations
@@ -31,13 +32,21 @@ def pack(codes: Tensor, bits: int, out: Tensor, scratch: Tensor) -> None:
 
     Args:
         codes: int8, each below 2**bits, their number a multiple of 8; overwritten.
-        bits: 1 to 4.
+        bits: 1 to 5.
         out: uint8, bits / 8 bytes a code.
         scratch: as `codes`.
     """
-    if bits == 4:
-        _join(codes.view(torch.int16), 4, scratch.view(torch.int16))
-        out.copy_(codes.view(torch.int16))  # a copy to a narrower integer takes the low bits
+    if bits >= 4:
+        twos, other = codes.view(torch.int16), scratch.view(torch.int16)
+        torch.bitwise_right_shift(twos, 8 - bits, out=other)
+        twos.bitwise_or_(other.bitwise_and_(0xE0) if bits == 5 else other)
+        out[: twos.numel()].copy_(twos)  # a copy to a narrower integer takes the low bits
+        if bits == 5:
+            pairs = scratch[: twos.numel()]
+            pairs.copy_(twos.bitwise_right_shift_(11))  # the second code's upper two bits
+            fours = pairs.view(torch.int32)
+            spare = codes.view(torch.int32)[: fours.numel()]
+            out[twos.numel() :].copy_(_join(_join(fours, 6, spare), 12, spare))
         return
     fours, spare = codes.view(torch.int32), scratch.view(torch.int32)  # a code in each byte
     _join(fours, 8 - bits, spare).bitwise_and_(0x00010001 * (4**bits - 1))
@@ -55,10 +64,16 @@ def unpack(packed: Tensor, bits: int, out: Tensor) -> Tensor:
     """Write the indices into `table(levels, bits)` of codes that `pack` made bytes of into the start of `out`, int32.
 
     Returns:
-        the part of `out` that was written: one index for four codes, or for two of 4 bits.
+        the part of `out` that was written: one index for four codes, or for two of 4 or 5 bits.
     """
     if bits in (2, 4):
         return out[: packed.numel()].copy_(packed)
+    if bits == 5:
+        whole = packed.numel() * 4 // 5
+        fours = packed[whole:].to(torch.int32)
+        for shift in (12, 6):
+            fours.bitwise_or_(fours << shift)
+        return out[:whole].copy_(packed[:whole]).add_(fours.bitwise_and_(0x03030303).view(torch.uint8), alpha=256)
     whole = packed.numel() * 2 // 3 if bits == 3 else 0
     pairs = packed[whole:].to(torch.int16)
     halves = pairs.bitwise_or_(pairs << 4).bitwise_and_(0x0F0F).view(torch.uint8)
@@ -69,11 +84,11 @@ def unpack(packed: Tensor, bits: int, out: Tensor) -> Tensor:
 
 def table(levels: Sequence[float], bits: int, device: torch.device) -> Tensor:
     """Return the table, shape (entries,), complex128 or float64; entries looked up are to be viewed as float32."""
-    together = 2 if bits == 4 else 4
+    together = 2 if bits >= 4 else 4
     entries = torch.arange(2 ** (bits * together), device=device)[:, None]
     codes = (entries >> (bits * torch.arange(together, device=device))) & (2**bits - 1)
     values = torch.tensor(levels, dtype=torch.float32, device=device)[codes]
-    return values.view(torch.float64 if bits == 4 else torch.complex128).flatten()
+    return values.view(torch.float64 if bits >= 4 else torch.complex128).flatten()
 
 
 def _join(codes: Tensor, shift: int, spare: Tensor) -> Tensor:
