@@ -61,6 +61,8 @@ class Attached:
 
     def refresh(self) -> None:
         """Put storage on what has come to the model since; call it after a change of structure."""
+        for module in self._plain:
+            vars(module).pop("_unread", None)  # another structure may read what the old one did not
         for name, module, kind in list(kinds(self._model, self._anatomy)):
             way = self._storage.of_module(name, kind)
             if way == STOCK or (module in self._plain and kind != "loss"):
@@ -71,7 +73,7 @@ class Attached:
         """Give every module its own class back."""
         for module, cls in self._plain.items():
             module.__class__ = cls
-            for attribute in ("_storage", "_storage_frozen", "_site", "_consumer_trains", _ATTENTION):
+            for attribute in ("_storage", "_storage_frozen", "_site", "_consumer_trains", "_unread", _ATTENTION):
                 module.__dict__.pop(attribute, None)
         self._plain.clear()
         model: Any = self._model

@@ -26,6 +26,7 @@ from frostline.storage.first_order import first_order
 from frostline.storage.kept import keep_shared, offer_kept
 from frostline.storage.operations.activation_kinds import kind_of, multiply_by_derivative
 from frostline.storage.operations.derivative_codes import DerivativeCode, code_of
+from frostline.storage.tape import current_tape
 
 __all__ = ["Derivative", "StoredActivation", "Way", "activation", "activation_way", "kind_of"]
 
@@ -69,10 +70,15 @@ class StoredActivation(nn.Module):
         if kind is None or not (torch.is_grad_enabled() and input.requires_grad):
             return forward(input)
         trains = self._consumer_trains is None or self._consumer_trains()
-        return activation(input, forward, kind, self._storage if trains else self._storage_frozen, self._site)
+        tape = current_tape()
+        computes = tape is None or not tape.skips(self)
+        way = self._storage if trains else self._storage_frozen
+        return activation(input, forward, kind, way, self._site, computes)
 
 
-def activation(input: Tensor, forward: Callable[[Tensor], Tensor], kind: str, way: Way, site: str) -> Tensor:
+def activation(
+    input: Tensor, forward: Callable[[Tensor], Tensor], kind: str, way: Way, site: str, computes: bool = True
+) -> Tensor:
     """Return `forward(input)`, keeping what its gradient needs as `way` says.
 
     Args:
@@ -81,17 +87,19 @@ def activation(input: Tensor, forward: Callable[[Tensor], Tensor], kind: str, wa
         kind: which function it is, as `kind_of` names it.
         way: a codec, or `Derivative`.
         site: who keeps, for the message.
+        computes: if False, the output stands in the graph, but its values are nothing: nobody reads them.
 
     Raises:
         StorageError: the input holds an infinite value or NaN, which the way cannot keep; names the site.
     """
     output: Tensor
+    now = forward if computes else torch.empty_like
     if isinstance(way, Derivative):
         code = code_of(kind, way.bits)
-        output = _from_derivative(input, forward, code, code.encode(input, site))
+        output = _from_derivative(input, now, code, code.encode(input, site))
         return output
     kept = keep_shared(input, way, site)
-    output = _from_input(input, forward, kind, kept.restore, *kept.tensors)
+    output = _from_input(input, now, kind, kept.restore, *kept.tensors)
     offer_kept(output, kept.then(replay(forward, input)).to(output.dtype))
     return output
 

@@ -19,13 +19,13 @@ from frostline.errors import StorageError
 from frostline.storage import codecs
 from frostline.storage.first_order import first_order
 from frostline.storage.kept import Kept, keep
-from frostline.storage.mask_tape import MaskTape, current_tape
 from frostline.storage.operations import attention_tiles
 from frostline.storage.operations.attention_call import Call
 from frostline.storage.operations.attention_dropout import Drawn, Masks, Noted, Recorded, bytes_of_bits
 from frostline.storage.operations.attention_scores import compute_dtype, entries
 from frostline.storage.precision import without_autocast
 from frostline.storage.random_state import replayed, rng_state
+from frostline.storage.tape import Tape, current_tape
 
 PROBABILITIES = "fixed0.8"
 
@@ -102,14 +102,14 @@ def _forward(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, cal
         noise, masks = _masks(query, key, call, tape, keeping)
         output = attention_tiles.forward(query, key, value, mask, call.setting, masks, see)
         if tape is not None and not tape.plays:
-            tape.note(noise)
+            tape.note_mask(noise)
         return output, noise, probabilities
 
 
-def _masks(query: Tensor, key: Tensor, call: Call, tape: MaskTape | None, keeping: bool) -> tuple[Tensor, Masks]:
+def _masks(query: Tensor, key: Tensor, call: Call, tape: Tape | None, keeping: bool) -> tuple[Tensor, Masks]:
     """Return what gives dropout's masks again, and the masks: off the tape, or drawn."""
     if tape is not None and tape.plays:
-        bits = tape.play()
+        bits = tape.play_mask()
         return bits, Noted(bits)
     state, drawn = rng_state(query.device), _drawn(torch.default_generator, query, key, call)
     if call.how.dropout == "replay" or not (keeping or tape):
@@ -136,9 +136,9 @@ def _forward_elsewhere(query: Tensor, key: Tensor, value: Tensor, mask: Tensor |
         noise = torch.empty(size, dtype=torch.uint8)
         tape = current_tape() if by_bits else None
         if tape is not None and tape.plays:
-            noise = tape.play()
+            noise = tape.play_mask()
         elif tape is not None:
-            tape.note(noise)
+            tape.note_mask(noise)
     if how.keep == "probabilities":
         whole = query.new_empty(*query.shape[:3], key.shape[2], dtype=compute_dtype(query.dtype))
         probabilities = [keep(whole, codecs.get(PROBABILITIES), how.site)]

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from frostline.storage.codecs.mask import pack, unpack
 from frostline.storage.first_order import first_order
-from frostline.storage.mask_tape import current_tape
 from frostline.storage.random_state import replayed, rng_state
+from frostline.storage.tape import current_tape
 
 DropoutWay = Literal["replay", "mask"]
 
@@ -32,10 +32,10 @@ class StoredDropout(nn.Dropout):
         if not self.training or not 0 < self.p < 1 or self.inplace:
             return super().forward(input)
         tape = current_tape() if self._storage == "mask" else None
-        bits = tape.play() if tape is not None and tape.plays else None
+        bits = tape.play_mask() if tape is not None and tape.plays else None
         if tape is not None and bits is None:
             bits = pack(_noise(input, self.p) != 0)
-            tape.note(bits)
+            tape.note_mask(bits)
         output: Tensor
         if torch.is_grad_enabled() and input.requires_grad:
             output = _replayed(input, self.p) if self._storage == "replay" else _masked(input, self.p, bits)

@@ -16,6 +16,7 @@ from frostline.storage.codecs import Codec
 from frostline.storage.first_order import first_order
 from frostline.storage.kept import Kept, keep_shared
 from frostline.storage.precision import compute_dtype, without_autocast
+from frostline.storage.tape import current_tape
 
 
 class StoredLinear(nn.Linear):
@@ -26,25 +27,37 @@ class StoredLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return what the plain Linear returns for `input` (..., in_features)."""
-        return linear(input, self.weight, self.bias, self._storage, self._site)
+        tape = current_tape()
+        computes = tape is None or not tape.skips(self)
+        return linear(input, self.weight, self.bias, self._storage, self._site, computes)
 
 
-def linear(input: Tensor, weight: Tensor, bias: Tensor | None, codec: Codec, site: str) -> Tensor:
-    """Return `input @ weight.T + bias`, keeping `input` (..., in_features) as `codec` says if `weight` trains."""
+def linear(
+    input: Tensor, weight: Tensor, bias: Tensor | None, codec: Codec, site: str, computes: bool = True
+) -> Tensor:
+    """Return `input @ weight.T + bias`, keeping `input` (..., in_features) as `codec` says if `weight` trains.
+
+    With `computes` False the output is zeros that stand in the graph: nothing reads them.
+    """
     if not torch.is_grad_enabled():
         return F.linear(input, weight, bias)
     kept = keep_shared(input, codec, site, compute_dtype(input)) if weight.requires_grad else None
-    output: Tensor = _linear(input, weight, bias, kept)
+    output: Tensor = _linear(input, weight, bias, kept, computes)
     return output
 
 
 class _Linear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None, kept: Kept | None) -> Tensor:
+    def forward(
+        ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None, kept: Kept | None, computes: bool
+    ) -> Tensor:
         ctx.dtype, ctx.weight_dtype = input.dtype, weight.dtype
         dtype = compute_dtype(input)
-        with without_autocast(input):
-            output = F.linear(input.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype))
+        if computes:
+            with without_autocast(input):
+                output = F.linear(input.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype))
+        else:
+            output = input.new_zeros((*input.shape[:-1], len(weight)), dtype=dtype)
         ctx.restore = None if kept is None else kept.restore
         ctx.save_for_backward(weight if ctx.needs_input_grad[0] else None, *(() if kept is None else kept.tensors))
         return output
@@ -63,7 +76,7 @@ class _Linear(torch.autograd.Function):
             grad_bias = rows.sum(0).to(ctx.weight_dtype)
         if ctx.needs_input_grad[0]:
             grad_input = (grad @ weight.to(grad.dtype)).to(ctx.dtype)
-        return grad_input, grad_weight, grad_bias, None
+        return grad_input, grad_weight, grad_bias, None, None
 
 
 _linear: Any = _Linear.apply

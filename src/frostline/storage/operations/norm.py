@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from frostline.storage.codecs import Codec
 from frostline.storage.first_order import first_order
 from frostline.storage.kept import Kept, keep, offer_kept
+from frostline.storage.tape import Tape, current_tape
 
 
 class _StoredNorm(nn.Module):
@@ -40,16 +41,37 @@ class StoredLayerNorm(_StoredNorm, nn.LayerNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return what the plain LayerNorm returns for `input`."""
+        tape = current_tape()
+        if tape is not None and self in tape.unread.noted:
+            return self._replayed(input, *tape.play_norm()) if tape.plays else self._noted(input, tape)
         if not self._keeps(input):
             return super().forward(input)
         kept: list[Kept] = []
         output: Tensor = _layer_norm(
-            input, self.weight, self.bias, self.normalized_shape, self.eps, self._codec(), self._site, kept
+            input, self.weight, self.bias, self.normalized_shape, self.eps, self._codec(), self._site, kept, None
         )
-        if kept:  # the affine part is recomputed with the weights of this forward pass
-            weights = [w for w in (self.weight, self.bias) if w is not None]
-            offer_kept(output, kept[0].then(_affine, *weights).to(output.dtype))
+        if kept:
+            self._offer(output, kept[0])
         return output
+
+    def _noted(self, input: Tensor, tape: Tape) -> Tensor:
+        """Run without gradients, and note on the tape what the gradients of a second run need."""
+        output, mean, rstd = torch.native_layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
+        kept = keep(torch.sub(input, mean).mul_(rstd), self._codec(), self._site)
+        tape.note_norm(rstd, kept)
+        self._offer(output, kept)
+        return output
+
+    def _replayed(self, input: Tensor, rstd: Tensor, kept: Kept) -> Tensor:
+        """Stand in the graph for a first run's norm; the values are not computed."""
+        output: Tensor = _layer_norm(
+            input, self.weight, self.bias, self.normalized_shape, self.eps, self._codec(), self._site, [kept], rstd
+        )
+        return output
+
+    def _offer(self, output: Tensor, kept: Kept) -> None:
+        weights = [w for w in (self.weight, self.bias) if w is not None]  # those of this forward pass
+        offer_kept(output, kept.then(_affine, *weights).to(output.dtype))
 
 
 class StoredRMSNorm(_StoredNorm, nn.RMSNorm):
@@ -88,8 +110,13 @@ class _LayerNorm(torch.autograd.Function):
         codec: Codec,
         site: str,
         kept: list[Kept],
+        rstd: Tensor | None,
     ) -> Tensor:
         ctx.dtype = input.dtype
+        if rstd is not None:
+            ctx.shape, ctx.restore = list(shape), kept[0].restore
+            ctx.save_for_backward(weight, bias, rstd, *kept[0].tensors)
+            return input.new_zeros(input.shape, dtype=kept[0].dtype)
         if torch.is_autocast_enabled("cuda") and input.is_cuda:
             input = input.float()  # where autocast does so too
         output, mean, rstd = torch.native_layer_norm(input, shape, weight, bias, eps)
@@ -105,7 +132,7 @@ class _LayerNorm(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         weight, bias, rstd, *code = ctx.saved_tensors
         if ctx.restore is None:
-            return None, None, grad.sum_to_size(ctx.shape).to(bias.dtype), *(None,) * 5
+            return None, None, grad.sum_to_size(ctx.shape).to(bias.dtype), *(None,) * 6
         # The kernel takes its input as normalised already: mean 0, deviation 1; the deviation's part follows after.
         grad_input, grad_weight, grad_bias = torch.ops.aten.native_layer_norm_backward(
             grad.contiguous(),
@@ -119,7 +146,7 @@ class _LayerNorm(torch.autograd.Function):
         )
         if grad_input is not None:
             grad_input = grad_input.mul_(rstd).to(ctx.dtype)
-        return grad_input, grad_weight, grad_bias, *(None,) * 5
+        return grad_input, grad_weight, grad_bias, *(None,) * 6
 
 
 class _RMSNorm(torch.autograd.Function):

@@ -2,8 +2,9 @@
 
 Gradient checkpointing (arXiv 1604.06174) with two differences from torch.utils.checkpoint: the input may be coded, and
 the weights are inputs of the autograd node, so that each gradient arrives once, whole. The first forward pass runs
-without gradients, as inference does. The second replays the random numbers and autocast, and keeps what the
-operations' own storage says, for the time of one block; what they may share of the input's code they share.
+without gradients, as inference does. The second replays the random numbers and autocast, leaves out what no gradient
+reads (unread.py), and keeps what the operations' own storage says, for the time of one block; what they may share of
+the input's code they share.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 from frostline.storage.codecs import Codec
 from frostline.storage.first_order import first_order
 from frostline.storage.kept import keep_shared, offer_kept
-from frostline.storage.mask_tape import MaskTape, on_tape
 from frostline.storage.random_state import replayed, rng_state
+from frostline.storage.tape import Tape, Unread, on_tape
+from frostline.storage.unread import find_unread
 
 
 class StoredBlock(nn.Module):
@@ -28,6 +30,7 @@ class StoredBlock(nn.Module):
 
     _storage: Codec
     _site: str
+    _unread: Unread | None = None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return what the plain block returns."""
@@ -35,7 +38,9 @@ class StoredBlock(nn.Module):
         weights = [p for p in self.parameters() if p.requires_grad]
         if not torch.is_grad_enabled() or not call.tensors or not (weights or call.needs_grad):
             return super().forward(*args, **kwargs)
-        outputs = _recompute(call, self._storage, self._site, *call.take(), *weights)
+        if self._unread is None:
+            vars(self)["_unread"] = find_unread(self, call, call.tensors)
+        outputs = _recompute(call, self._storage, self._site, self._unread, *call.take(), *weights)
         return call.returned(outputs)
 
 
@@ -87,7 +92,7 @@ class _Call:
 
 class _Recompute(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, call: _Call, codec: Codec, site: str, *tensors: Tensor) -> tuple[Any, ...]:
+    def forward(ctx: Any, call: _Call, codec: Codec, site: str, unread: Unread, *tensors: Tensor) -> tuple[Any, ...]:
         inputs, ctx.weights = tensors[: len(call)], tensors[len(call) :]
         device = inputs[0].device
         ctx.call, ctx.device = call, device
@@ -96,9 +101,10 @@ class _Recompute(torch.autograd.Function):
         kept = keep_shared(inputs[0], codec, site)
         ctx.kept, ctx.code = replace(kept, tensors=()), len(kept.tensors)
         state = rng_state(device)
-        with on_tape(MaskTape(device)) as tape:
+        with on_tape(Tape(device, unread)) as tape:
             outputs = call(inputs)
-        ctx.save_for_backward(*kept.tensors, *inputs[1:], state, *tape.tensors)
+        ctx.notes, noted = tape.apart()
+        ctx.save_for_backward(*kept.tensors, *inputs[1:], state, *noted)
         ctx.mark_non_differentiable(*(o for o in outputs if isinstance(o, Tensor) and not o.is_floating_point()))
         return tuple(outputs)
 
@@ -114,7 +120,7 @@ class _Recompute(torch.autograd.Function):
         code, others, state, noted = saved[: ctx.code], saved[ctx.code : last], saved[last], saved[last + 1 :]
         kept = replace(ctx.kept, tensors=tuple(code))
         hidden = kept.restore(code).detach()
-        needs = ctx.needs_input_grad[3 : 3 + len(ctx.call)]
+        needs = ctx.needs_input_grad[4 : 4 + len(ctx.call)]
         inputs = [hidden, *(t.detach() for t in others)]
         for tensor, need in zip(inputs, needs, strict=True):
             tensor.requires_grad_(need)
@@ -123,7 +129,7 @@ class _Recompute(torch.autograd.Function):
         with (
             torch.enable_grad(),
             replayed(state, ctx.device),
-            on_tape(MaskTape(ctx.device, noted)),
+            on_tape(Tape.of(ctx.device, ctx.notes, noted)),
             torch.autocast(ctx.device.type, dtype, enabled=enabled),
         ):
             outputs = ctx.call(inputs)
@@ -131,7 +137,7 @@ class _Recompute(torch.autograd.Function):
         wanted = [*(t for t in inputs if t.requires_grad), *ctx.weights]
         found = iter(torch.autograd.grad([o for o, _ in pairs], wanted, [g for _, g in pairs], allow_unused=True))
         of_inputs = [next(found) if need else None for need in needs]
-        return None, None, None, *of_inputs, *found
+        return None, None, None, None, *of_inputs, *found
 
 
 _recompute: Any = _Recompute.apply
