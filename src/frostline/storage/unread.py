@@ -102,10 +102,11 @@ class _Marks(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.saved = False
-        self._marked: dict[int, Tensor] = {}
+        self._marked: dict[int, torch.UntypedStorage] = {}
 
     def add(self, output: Tensor) -> None:
-        self._marked[output.untyped_storage()._cdata] = output
+        storage = output.untyped_storage()
+        self._marked[storage._cdata] = storage
 
     def check(self, tensor: Tensor) -> Tensor:
         self.saved = self.saved or self._has(tensor)
