@@ -86,7 +86,9 @@ def _load(name: str, batch: int, length: int) -> tuple[nn.Module, dict[str, Tens
     if name == "minilm":
         tokens = torch.randint(1000, 20000, (batch, length))
         return load_classifier("minilm", ("no", "yes")).model, {"input_ids": tokens, "labels": labels}
-    model: Any = AutoModelForImageClassification.from_pretrained(name, num_labels=2, ignore_mismatched_sizes=True)
+    model: Any = AutoModelForImageClassification.from_pretrained(
+        name, num_labels=2, ignore_mismatched_sizes=True, dtype=torch.float32
+    )
     size = model.config.image_size
     return model, {"pixel_values": torch.randn(batch, model.config.num_channels, size, size), "labels": labels}
 
@@ -95,6 +97,7 @@ def kept(stepper: Stepper) -> dict[str, int]:
     """Return the bytes saved at the end of a forward pass and the most at any moment of the step."""
     stepper.step()  # the optimizer's state is there
     with meter.TensorTracker(stepper.model) as tracker:
+        tracker.mark_optimizer(stepper.optimizer)
         stepper.tuner.before_step()
         loss = stepper.model(**stepper.batch).loss
         after_forward = tracker.live["saved"]

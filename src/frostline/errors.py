@@ -6,6 +6,9 @@
     ├── UnsupportedModel      the model's structure was not understood; names what was not
     ├── PlanError             a plan does not fit the model it is put on
     ├── StorageError          a tensor cannot wait for backward in the way that was asked for
+    ├── BudgetError           a budget is no amount of memory
+    │   ├── BudgetInfeasible  no plan fits the budget; names the smallest that one fits
+    │   └── BudgetExceeded    a run took more than its budget; names the step
     ├── OutOfMemory           this machine's memory is too small for what was asked for
     ├── CheckpointError       a run or a checkpoint cannot be written, read or resumed
     ├── TrainingDiverged      the loss is no longer finite
@@ -45,6 +48,22 @@ class PlanError(FrostlineError):
 
 class StorageError(FrostlineError):
     """A tensor cannot wait for backward in the way that was asked for; names the site."""
+
+
+class BudgetError(FrostlineError):
+    """A budget is no amount of memory."""
+
+
+class BudgetInfeasible(BudgetError):
+    """No plan fits the budget; the message names the smallest budget that one fits, and what binds."""
+
+    exit_code = 3
+
+
+class BudgetExceeded(BudgetError):
+    """A run took more memory than its budget; the message names the step, and a checkpoint was written."""
+
+    exit_code = 3
 
 
 class OutOfMemory(FrostlineError):

@@ -75,7 +75,9 @@ def load_classifier(name: str, label_names: Sequence[str] | None = None) -> Clas
         head = {"num_labels": 1, "problem_type": "regression"}
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
-        model, loading = AutoModelForSequenceClassification.from_pretrained(source, output_loading_info=True, **head)
+        model, loading = AutoModelForSequenceClassification.from_pretrained(
+            source, output_loading_info=True, dtype=torch.float32, **head
+        )  # weights in sixteen bits would lose most of what a step adds to them
     except Exception as error:  # from_pretrained raises a dozen types; each says what was wrong
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ConfigError(

@@ -40,6 +40,7 @@ def skeleton(name: str, *, image_size: int | None = None, device: str = "meta") 
         _set_image_size(name, config, image_size)
     if getattr(config, "pad_token_id", 0) is None:
         config.pad_token_id = 0  # else decoders refuse a batch of more than one
+    config.dtype = torch.float32  # as a model is loaded to be trained, whatever its checkpoint is written in
     config.architectures = []  # what the checkpoint was made for, not what it is to learn
     if type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
         factory: Any = AutoModelForSequenceClassification

@@ -21,6 +21,7 @@ def show_measures(
     method: Annotated[str, typer.Option(help="Which weights train; `frostline methods` lists them.")] = "full",
     setting: Annotated[list[str] | None, typer.Option("--set", help="A setting of the method: rate=0.9")] = None,
     storage: Annotated[str, typer.Option(help="How saved activations wait.")] = "exact",
+    allocator: Annotated[str, typer.Option(help="Of memory on a CPU: default or compact.")] = "default",
     steps: Annotated[int, typer.Option(help="Optimizer steps, the first of which warms up.")] = 4,
     lr: Annotated[float, typer.Option(help="Learning rate.")] = 5e-5,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
@@ -40,6 +41,7 @@ def show_measures(
         method=method,
         settings=_settings(setting or []),
         storage=storage,
+        allocator=allocator,
         count=steps,
         learning_rate=lr,
     )

@@ -5,7 +5,6 @@ The tracker and the accounting slow a step several times and add memory of their
 
 from __future__ import annotations
 
-import inspect
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 from torch.optim import AdamW, Optimizer
 
+from frostline import allocator
 from frostline.anatomy.inventory import Sites
 from frostline.anatomy.sites import kept
 from frostline.errors import ConfigError
@@ -21,7 +21,7 @@ from frostline.meter.saved import SavedMeter
 from frostline.meter.step_peaks import StepPeaks, memory_record
 from frostline.models import quiet
 from frostline.skeletons import shaped_batch, skeleton
-from frostline.tuner import Tuner, prepare
+from frostline.tuner import prepare
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,8 @@ class Steps:
     Attributes:
         model: as for `skeleton`; its weights are random, as neither bytes nor times depend on them.
         batch_size, sequence_length, image_size: as for `shaped_batch`.
-        method, settings, storage: as for `prepare`.
+        method, settings, storage, optimizer_state, fused_backward: as for `prepare`.
+        allocator: of memory on a CPU, `default` or `compact`; see `frostline.allocator`.
         count: optimizer steps.
         learning_rate: of AdamW, or of the optimizer that the method brings.
         seed: of weights, data and dropout.
@@ -43,7 +44,10 @@ class Steps:
     image_size: int | None = None
     method: str = "full"
     settings: dict[str, Any] = field(default_factory=dict)
-    storage: str = "exact"
+    storage: str | dict[str, str] = "exact"
+    optimizer_state: str = "keep"
+    fused_backward: bool = False
+    allocator: str = "default"
     count: int = 4
     learning_rate: float = 5e-5
     seed: int = 0
@@ -59,26 +63,47 @@ class Steps:
 class Run:
     """A model under way: prepared, in training mode, with an optimizer and a batch.
 
+    Args:
+        steps: what to run.
+        model: as `skeleton` makes it.
+        batch: keyword arguments of a forward pass, where the model lies.
+
     Raises:
-        ConfigError: the model, a size, the method, a setting or the storage is refused.
+        ConfigError: the method, a setting or the storage is refused.
     """
 
-    def __init__(self, steps: Steps) -> None:
-        quiet()
-        torch.manual_seed(steps.seed)
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        # On the meta device first: what is refused is so before memory is taken.
-        shaped_batch(skeleton(steps.model, image_size=steps.image_size), *_sizes(steps))
-        self.model: Any = skeleton(steps.model, image_size=steps.image_size, device=device).train()
-        batch = shaped_batch(self.model, *_sizes(steps), generator=torch.Generator().manual_seed(steps.seed))
-        self.batch = {name: value.to(device) for name, value in batch.items()}
-        self.tuner = _prepare(self.model, steps)
+    def __init__(self, steps: Steps, model: Any, batch: dict[str, Any]) -> None:
+        self.model, self.batch = model.train(), batch
+        self.tuner = prepare(
+            self.model,
+            steps.method,
+            optimizer_state=steps.optimizer_state,
+            storage=steps.storage,
+            fused_backward=steps.fused_backward,
+            seed=steps.seed,
+            **steps.settings,
+        )
         self.tuner.set_total_steps(steps.count)
         parameters = self.tuner.candidate_parameters()
         self.optimizer: Optimizer = self.tuner.own_optimizer([{"params": parameters}], steps.learning_rate) or AdamW(
             parameters, lr=steps.learning_rate, fused=True
         )
         self.tuner.attach(self.optimizer)
+
+    @classmethod
+    def real(cls, steps: Steps) -> Run:
+        """Return a run on the GPU if there is one, else on the CPU, with random weights and data.
+
+        Raises:
+            ConfigError: also for the model and a size.
+        """
+        quiet()
+        torch.manual_seed(steps.seed)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        meta_step(steps)  # what is refused is so before memory is taken
+        model = skeleton(steps.model, image_size=steps.image_size, device=device)
+        batch = shaped_batch(model, *_sizes(steps), generator=torch.Generator().manual_seed(steps.seed))
+        return cls(steps, model, {name: value.to(device) for name, value in batch.items()})
 
     @property
     def device_type(self) -> str:
@@ -98,6 +123,12 @@ class Run:
         self.optimizer.zero_grad(set_to_none=True)
 
 
+def meta_step(steps: Steps) -> tuple[Any, dict[str, torch.Tensor]]:
+    """Return the model on the meta device, and a batch on the CPU; ConfigError if the model or a size is refused."""
+    model = skeleton(steps.model, image_size=steps.image_size)
+    return model, shaped_batch(model, *_sizes(steps))
+
+
 def measure_process(steps: Steps) -> dict[str, Any]:
     """Return peaks of the process and the accelerator, and the seconds of each step.
 
@@ -106,7 +137,8 @@ def measure_process(steps: Steps) -> dict[str, Any]:
     """
     reset_peaks()
     before = peaks().process
-    run = Run(steps)
+    run = Run.real(steps)
+    allocator.use(steps.allocator)
     seconds = []
     for _ in range(steps.count):
         synchronize()
@@ -120,7 +152,7 @@ def measure_process(steps: Steps) -> dict[str, Any]:
 
 def measure_tensors(steps: Steps) -> dict[str, Any]:
     """Return the peak of tensors by category, and what the last step keeps by site, predicted and measured."""
-    run = Run(steps)
+    run = Run.real(steps)
     with StepPeaks(run.model, run.device_type) as step_peaks:
         for _ in range(steps.count):
             run.tuner.before_step()
@@ -167,12 +199,3 @@ def side_by_side(predicted: Sites, measured: Sites) -> list[dict[str, Any]]:
 
 def _sizes(steps: Steps) -> tuple[int, int | None, int | None]:
     return steps.batch_size, steps.sequence_length, steps.image_size
-
-
-def _prepare(model: Any, steps: Steps) -> Tuner:
-    storage: dict[str, Any] = {}
-    if "storage" in inspect.signature(prepare).parameters:
-        storage["storage"] = steps.storage
-    elif steps.storage != "exact":
-        raise ConfigError(f"storage={steps.storage!r} is unknown; valid names: exact")
-    return prepare(model, steps.method, seed=steps.seed, **storage, **steps.settings)

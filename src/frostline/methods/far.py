@@ -23,6 +23,7 @@ from typing import Any, Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 
 from frostline.anatomy import Anatomy, FeedForward, Unit
 from frostline.errors import ConfigError, PlanError, UnsupportedModel
@@ -171,7 +172,7 @@ class Far(base.Method):
 
     def _top(self, name: str, nodes: int, moved: Tensor | None) -> list[int]:
         count = self._learner_count(nodes)
-        if moved is None:
+        if moved is None or isinstance(moved, FakeTensor):
             return sorted(random.Random(f"{self.seed}/{name}").sample(range(nodes), count))
         return sorted(torch.topk(moved, count).indices.tolist())
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 
 from frostline.anatomy import Anatomy
 from frostline.errors import TrainingDiverged
@@ -78,8 +79,10 @@ def relative_change(previous: Tensor, current: Tensor) -> float:
     A tensor that was 0 everywhere gives 1.0 if it moved and 0.0 if it did not.
 
     Args:
-        previous, current: tensors of one shape, dtype and device.
+        previous, current: tensors of one shape, dtype and device; fake ones, which have no values, have not moved.
     """
+    if isinstance(current, FakeTensor):
+        return 0.0
     total, count, moved = 0.0, 0, False
     before, after = previous.reshape(-1), current.reshape(-1)
     sums = []

@@ -23,6 +23,7 @@ from frostline.storage.operations.norm import StoredLayerNorm, StoredRMSNorm
 from frostline.storage.operations.recompute import StoredBlock
 from frostline.storage.operations.swiglu import StoredGatedMLP
 from frostline.storage.recognise import chunked_loss, consumer, kinds
+from frostline.storage.unread import Trials
 
 _ATTENTION = "_frostline_attention"
 
@@ -46,6 +47,7 @@ class Attached:
         self._plain: dict[nn.Module, type[nn.Module]] = {}
         self._attention: str | None = None
         self._loss: Callable[..., Any] | None = None
+        self._trials: Trials = {}
         self._require_known()
         try:
             self.refresh()
@@ -73,7 +75,15 @@ class Attached:
         """Give every module its own class back."""
         for module, cls in self._plain.items():
             module.__class__ = cls
-            for attribute in ("_storage", "_storage_frozen", "_site", "_consumer_trains", "_unread", _ATTENTION):
+            for attribute in (
+                "_storage",
+                "_storage_frozen",
+                "_site",
+                "_consumer_trains",
+                "_unread",
+                "_trials",
+                _ATTENTION,
+            ):
                 module.__dict__.pop(attribute, None)
         self._plain.clear()
         model: Any = self._model
@@ -107,7 +117,7 @@ class Attached:
         elif kind == "gated":
             self._swap(module, StoredGatedMLP, _storage=codecs.get(way), _site=name)
         elif kind == "block":
-            self._swap(module, StoredBlock, _storage=codecs.get(way), _site=name)
+            self._swap(module, StoredBlock, _storage=codecs.get(way), _site=name, _trials=self._trials)
         else:
             frozen_way = activation_way(self._frozen(name, kind, way))
             self._swap(

@@ -214,6 +214,15 @@ class Tuner:
         if self._active is not None:
             state.freeze(p for p in self.candidate_parameters() if not p.requires_grad)
 
+    def force(self, active: frozenset[str] | None) -> None:
+        """Let these scheduled units train from the next step on, whatever the schedule says; None: the schedule again.
+
+        For measurements and rehearsals: the schedule goes on as if they were its own choice.
+        """
+        vars(self._method).pop("active", None)
+        if active is not None:
+            vars(self._method)["active"] = lambda step: active
+
     def before_step(self) -> None:
         """Freeze and thaw what the schedule says for this step; call it before the forward pass."""
         self._open()

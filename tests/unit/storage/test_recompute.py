@@ -34,7 +34,7 @@ def _pair(dtype: torch.dtype = torch.float64) -> tuple[_Block, _Block]:
     torch.manual_seed(0)
     stock, ours = _Block().to(dtype), _StoredBlock().to(dtype)
     ours.load_state_dict(stock.state_dict())
-    vars(ours).update(_storage=Exact(), _site="block")
+    vars(ours).update(_storage=Exact(), _site="block", _trials={})
     return stock, ours
 
 

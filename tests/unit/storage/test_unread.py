@@ -96,7 +96,7 @@ def _pair(kind: type[_Ffn]) -> tuple[Any, Any]:
             if type(module) is plain:
                 module.__class__ = type(f"Stored{plain.__name__}", (mixin, plain), {})
                 vars(module).update(attributes, _site=name)
-    vars(ours).update(_storage=Exact(), _site="block")
+    vars(ours).update(_storage=Exact(), _site="block", _trials={})
     return stock, ours
 
 

@@ -22,7 +22,7 @@ from frostline.storage.first_order import first_order
 from frostline.storage.kept import keep_shared, offer_kept
 from frostline.storage.random_state import replayed, rng_state
 from frostline.storage.tape import Tape, Unread, on_tape
-from frostline.storage.unread import find_unread
+from frostline.storage.unread import Trials, find_unread
 
 
 class StoredBlock(nn.Module):
@@ -30,16 +30,20 @@ class StoredBlock(nn.Module):
 
     _storage: Codec
     _site: str
+    _trials: Trials
     _unread: Unread | None = None
+    _on_trial = False
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return what the plain block returns."""
+        if self._on_trial:
+            return super().forward(*args, **kwargs)
         call = _Call(super().forward, args, kwargs)
         weights = [p for p in self.parameters() if p.requires_grad]
         if not torch.is_grad_enabled() or not call.tensors or not (weights or call.needs_grad):
             return super().forward(*args, **kwargs)
         if self._unread is None:
-            vars(self)["_unread"] = find_unread(self, call, call.tensors)
+            vars(self)["_unread"] = find_unread(self, args, kwargs, self._trials)
         outputs = _recompute(call, self._storage, self._site, self._unread, *call.take(), *weights)
         return call.returned(outputs)
 

@@ -1,0 +1,71 @@
+"""Budgets: bytes as people write them, and what this machine has to give."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+from pydantic import ByteSize, TypeAdapter, ValidationError
+
+from frostline.errors import BudgetError
+
+AUTO = "auto"
+_SIZES = TypeAdapter(ByteSize)
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def parse_budget(text: str | int) -> int:
+    """Return the bytes of a budget: a number of bytes, or one with a unit.
+
+    `kB`, `MB`, `GB` count in thousands, `KiB`, `MiB`, `GiB` in 1024s. `auto` is what is free now.
+
+    Raises:
+        BudgetError: it is no amount of bytes, or not above 0.
+    """
+    if text == AUTO:
+        return free_memory()
+    if isinstance(text, bool):
+        raise BudgetError(f"the budget {text!r} is no amount of memory; write for instance 2GiB, 600MB, or auto.")
+    try:
+        size = int(_SIZES.validate_python(text))
+    except (ValidationError, OverflowError) as error:
+        raise BudgetError(
+            f"the budget {text!r} is no amount of memory; write for instance 2GiB, 600MB, a number of bytes, or auto."
+        ) from error
+    if size <= 0:
+        raise BudgetError(f"the budget {text!r} is {size} bytes; give more than 0.")
+    return size
+
+
+def free_memory() -> int:
+    """Return the bytes of memory that a process could take now: what is free, or what its container still allows."""
+    free = int(psutil.virtual_memory().available)
+    allowed = _container_limit()
+    return free if allowed is None else max(0, min(free, allowed))
+
+
+def total_memory() -> int:
+    """Return the bytes of memory that this machine, or its container, has."""
+    total = int(psutil.virtual_memory().total)
+    limit = _number(_CGROUP / "memory.max")
+    return total if limit is None else min(total, limit)
+
+
+def written(size: int) -> str:
+    """Return bytes as people read them, in 1024s: `1.50 GiB`, `600 MiB`."""
+    for unit, name in ((2**40, "TiB"), (2**30, "GiB")):
+        if size >= unit:
+            return f"{size / unit:,.2f} {name}"
+    return f"{size / 2**20:,.0f} MiB" if size >= 2**20 else f"{size:,} bytes"
+
+
+def _container_limit() -> int | None:
+    limit, used = _number(_CGROUP / "memory.max"), _number(_CGROUP / "memory.current")
+    return None if limit is None or used is None else limit - used
+
+
+def _number(path: Path) -> int | None:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):  # no such file, or `max`: no limit
+        return None
