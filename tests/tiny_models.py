@@ -44,6 +44,7 @@ METHOD_SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("random", {"rate": 0.75}),
     ("lisa", {"count": 1, "every": 1}),
     ("slimfit", {"rate": 0.75}),
+    ("auto", {"every": 1}),
     ("far", {"retention": 0.25, "priming": 0.2, "total_steps": 10, "nodes": "hidden"}),
     ("far", {"retention": 0.25, "priming": 0.2, "total_steps": 10, "nodes": "output"}),
 ]

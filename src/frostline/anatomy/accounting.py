@@ -119,12 +119,17 @@ class Accounting(TorchFunctionMode):
     def sites(self) -> list[Site]:
         """Return what is kept, by site, in forward order."""
         found = []
+        sharers: dict[Place, dict[str, None]] = {}
+        for place, visit in self.visits.items():
+            for saved, _ in visit.saved:
+                if saved.owner != place:
+                    sharers.setdefault(saved.owner, {})[place[0]] = None
         for place, visit in self.visits.items():
             storages = {saved: None for saved, _ in visit.saved}  # a site may keep two views of one storage
             own = sum(saved.bytes for saved in storages if saved.owner == place)
             shared = sum(saved.bytes for saved in storages if saved.owner != place)
             if storages:
-                found.append(Site(*place, visit.region, visit.block, own, shared))
+                found.append(Site(*place, visit.region, visit.block, own, shared, None, tuple(sharers.get(place, ()))))
         return found
 
     def __torch_function__(

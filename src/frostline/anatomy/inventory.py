@@ -25,6 +25,7 @@ class Site:
         bytes: of the storages that this site is the first to keep.
         shared: bytes of the storages that an earlier site keeps already.
         static: of `bytes`, what stays when all weights are frozen; None where that was not asked.
+        sharers: the modules that keep some of these storages as well, and nothing of their own for it.
     """
 
     module: str
@@ -35,6 +36,7 @@ class Site:
     bytes: int
     shared: int
     static: int | None = None
+    sharers: tuple[str, ...] = ()
 
     @property
     def dynamic(self) -> int | None:

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from frostline.cli import compare, env, evaluate, export, measure, methods, predict, report, sites, train
+from frostline.cli import compare, env, evaluate, export, measure, methods, plan, predict, report, sites, train
 from frostline.errors import FrostlineError
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 train.register(app)
+plan.register(app)
 evaluate.register(app)
 predict.register(app)
 export.register(app)

@@ -39,7 +39,7 @@ def show_measures(
         sequence_length=seq_len,
         image_size=image_size,
         method=method,
-        settings=_settings(setting or []),
+        settings=read_settings(setting or []),
         storage=storage,
         allocator=allocator,
         count=steps,
@@ -91,7 +91,8 @@ def _whole(size: int) -> str:
     return f"{size / 2**20:,.0f}"
 
 
-def _settings(words: list[str]) -> dict[str, Any]:
+def read_settings(words: list[str]) -> dict[str, Any]:
+    """Return the settings that `--set key=value` says; ConfigError for a word without a value."""
     from frostline.config import parse_values
 
     given = {}

@@ -24,6 +24,7 @@ BUILT_IN = {
     "lisa": "Lisa",
     "slimfit": "SlimFit",
     "far": "Far",
+    "auto": "Auto",
 }
 _registered: dict[str, type[Method]] = {}
 

@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 from unittest.mock import patch
 
 import torch
@@ -45,13 +44,22 @@ class Rehearsal:
         return Rehearsal(higher.peak, higher.at_peak, max(self.saved, other.saved))
 
 
-def rehearse(steps: Steps, sets: Sequence[Active] | None = None, device: str = "cpu") -> Rehearsal:
+def rehearse(
+    steps: Steps,
+    sets: Sequence[Active] | None = None,
+    device: str = "cpu",
+    *,
+    parts: bool = False,
+    evaluation: int = 0,
+) -> Rehearsal:
     """Return the highest peak over steps on fake tensors.
 
     Args:
         steps: what to run; `count` steps of its schedule, unless `sets` are given.
         sets: the units that train at each step, in place of the schedule's.
         device: where the real steps shall run, `cpu` or `cuda`.
+        parts: the batch is a part of one: gradients of the parts before it are there already.
+        evaluation: examples in a forward pass of the evaluation between two steps, 0 for none.
 
     Raises:
         ConfigError: something in `steps` is refused.
@@ -63,7 +71,7 @@ def rehearse(steps: Steps, sets: Sequence[Active] | None = None, device: str = "
         with _fakes(), torch.random.fork_rng(devices=[]):
             _materialise(model, torch.device(device))
             run = Run(steps, model, {name: _empty(value, device) for name, value in batch.items()})
-            return _rehearsed(run, steps, sets)
+            return _rehearsed(run, sets if sets is not None else [None] * steps.count, parts, evaluation)
     except FrostlineError:
         raise
     except Exception as error:
@@ -73,19 +81,22 @@ def rehearse(steps: Steps, sets: Sequence[Active] | None = None, device: str = "
         ) from error
 
 
-def _rehearsed(run: Run, steps: Steps, sets: Sequence[Active] | None) -> Rehearsal:
+def _rehearsed(run: Run, sets: Sequence[Active | None], parts: bool, evaluation: int) -> Rehearsal:
     run.batch.pop("attention_mask", None)  # it masks nothing, and models that look at its values drop it
     _fill_optimizer(run)
-    planned: Sequence[Any] = sets if sets is not None else [None] * steps.count
     with StepPeaks(run.model, run.device_type) as peaks:
         peaks.optimizer_moved(run.optimizer)
-        for active in planned:
+        for active in sets:
             run.tuner.force(active)
             run.tuner.before_step()
+            if parts:
+                run.model(**run.batch).loss.backward()
             loss = run.model(**run.batch).loss
             run.finish_step(loss)
             del loss
             peaks.optimizer_moved(run.optimizer)
+            if evaluation:
+                _evaluate(run, evaluation)
             peaks.end_step()
     memory = peaks.memory()
     run.tuner.finish()
@@ -119,6 +130,15 @@ def _materialise(model: nn.Module, device: torch.device) -> None:
 
 def _empty(tensor: Tensor, device: torch.device | str) -> Tensor:
     return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=device)
+
+
+def _evaluate(run: Run, examples: int) -> None:
+    """Run a forward pass as an evaluation does."""
+    batch = {name: value.new_empty((examples, *value.shape[1:])) for name, value in run.batch.items()}
+    run.model.eval()
+    with torch.no_grad():
+        run.model(**batch)
+    run.model.train()
 
 
 def _fill_optimizer(run: Run) -> None:

@@ -34,6 +34,7 @@ from frostline.models import Classifier, load_classifier, quiet
 from frostline.tasks.metrics import decisions, get_metric
 from frostline.tasks.text import TextData, load
 from frostline.training import checkpoints
+from frostline.training.budgeted import Watchdog, enforce, prediction
 from frostline.training.card import model_card
 from frostline.training.early_stopping import AlreadyStopped, EarlyStopping
 from frostline.training.encoding import tokenize
@@ -52,6 +53,7 @@ def run(
     overwrite: bool = False,
     console: Console,
     callbacks: Sequence[TrainerCallback] = (),
+    planned: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Train as `config` says and leave a run folder; return the content of its run.json.
 
@@ -61,6 +63,7 @@ def run(
         overwrite: replace a run folder that exists.
         console: where progress is printed.
         callbacks: called before our own, for instance to measure.
+        planned: what the planner found for the config's budget, see `frostline.training.budgeted`.
 
     Raises:
         FrostlineError: see `errors`; `Interrupted` after Ctrl-C, with a checkpoint written.
@@ -103,6 +106,9 @@ def run(
         **config.settings,
     )
     record = opening_record(config, data, loaded, tuner.plan) | {"allocator": memory.to_json()}
+    planned = planned or (former or {}).get("planned")
+    if planned is not None:
+        record["planned"] = planned
     if former is not None:
         require_same(former, record)
         changed = [name for name, now in record["versions"].items() if former["versions"].get(name) != now]
@@ -124,7 +130,9 @@ def run(
     recorder = Recorder(folder, tuner, clock, measures, console)
     keeper = checkpoints.CheckpointCallback(config.save_total_limit, checkpoint)
     interrupt = StopOnInterrupt(console.print)
-    ours: list[TrainerCallback] = [clock, keeper, tuner.callback(), recorder, interrupt]
+    watchdog = Watchdog(planned["budget"]) if planned is not None else None
+    watch = [watchdog] if watchdog is not None else []
+    ours: list[TrainerCallback] = [clock, keeper, tuner.callback(), *watch, recorder, interrupt]
     if config.early_stopping_patience is not None:
         ours.append(EarlyStopping(config.early_stopping_patience, checkpoint))
     trainer = MeasuredTrainer(
@@ -141,6 +149,8 @@ def run(
     )
     trainer.remove_callback(PrinterCallback)
     checkpoints.discard_partial(folder.checkpoints)
+    if planned is not None and config.enforce:
+        enforce(planned["budget"])
     try:
         with interrupt:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -155,6 +165,8 @@ def run(
         raise explained(error, folder, record) from error
     finally:
         recorder.close()
+    if watchdog is not None and watchdog.exceeded is not None:
+        raise stopped(watchdog.exceeded, folder, record)
     if interrupt.interrupted and trainer.state.global_step < trainer.state.max_steps:
         raise stopped(Interrupted(f"stopped after step {trainer.state.global_step}."), folder, record)
 
@@ -177,6 +189,8 @@ def run(
         "train_seconds": recorder.seconds,
         **summary(folder, tuner.anatomy.parameter_count),
     }
+    if planned is not None:
+        record["prediction"] = prediction(planned, recorder.peaks.deciding)
     try:
         _save_model(folder, loaded, record)
         write_json(folder.run, record)

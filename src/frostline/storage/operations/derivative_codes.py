@@ -91,11 +91,11 @@ class DerivativeCode:
         require_floats(input, f"derivative{self.bits}")
         values = input.detach().reshape(-1)
         code = values.new_empty(self.size(values.numel()), dtype=torch.uint8)
-        if isinstance(code, FakeTensor):
-            return code
         length = piece_length(values)
         positions, spare = (values.new_empty(length, dtype=torch.float32) for _ in range(2))
         codes, scratch = (values.new_empty(length, dtype=torch.int8) for _ in range(2))
+        if isinstance(code, FakeTensor):
+            return code
         sums = []
         for piece, packed in zip(values.split(length), code.split(length // 8 * self.bits), strict=True):
             count, padded = piece.numel(), packed.numel() // self.bits * 8
@@ -115,11 +115,11 @@ class DerivativeCode:
         """Return `grad` times the derivative, in `grad`'s shape and dtype, contiguous."""
         flat = grad.reshape(-1)
         product = torch.empty_like(flat)
-        if isinstance(product, FakeTensor):
-            return product.view(grad.shape)
         entries, length = table(self.levels, self.bits, code.device), piece_length(flat)
         indices = code.new_empty(length // 2, dtype=torch.int32)
         found = entries.new_empty(length // 2)
+        if isinstance(product, FakeTensor):
+            return product.view(grad.shape)
         pieces = (flat.split(length), product.split(length), code.split(length // 8 * self.bits))
         for piece, out, packed in zip(*pieces, strict=True):
             at = unpack(packed, self.bits, indices)

@@ -1,0 +1,125 @@
+"""The planner: what is rehearsed is what real tensors take, the ladder goes down, and budgets are kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from transformers import BertConfig, ViTConfig
+
+from frostline.errors import BudgetInfeasible
+from frostline.meter.steps import Steps, measure_tensors
+from frostline.planner.ladder import ladder
+from frostline.planner.pricing import heaviest, prices
+from frostline.planner.rehearsal import rehearse
+from frostline.planner.search import search, smallest
+
+torch.set_num_threads(1)  # small matrices: threads would only wait for each other
+
+_SIZES: dict[str, Any] = {
+    "num_hidden_layers": 2,
+    "hidden_size": 128,
+    "intermediate_size": 512,
+    "num_attention_heads": 4,
+}
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("bert")
+    BertConfig(vocab_size=2000, **_SIZES).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def vit(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("vit")
+    ViTConfig(image_size=32, patch_size=8, **_SIZES).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "policy", "storage"),
+    [
+        *(("full", {}, "keep", storage) for storage in ("exact", "lossless", "compact", "smallest")),
+        ("lora", {"rank": 2}, "keep", "compact"),
+        ("layers", {"count": 1}, "keep", "smallest"),
+        ("slimfit", {"rate": 0.75}, "release", "exact"),
+        ("slimfit", {"rate": 0.75}, "release", "smallest"),
+        ("far", {"priming": 0.5}, "keep", "compact"),
+    ],
+)
+def test_a_rehearsal_is_what_real_tensors_take(
+    bert: str, method: str, settings: dict[str, Any], policy: str, storage: str
+) -> None:
+    steps = Steps(bert, 8, 32, method=method, settings=settings, storage=storage, optimizer_state=policy, count=4)
+    predicted, measured = rehearse(steps), measure_tensors(steps)["memory"]
+    assert measured["tensor_peak"] == pytest.approx(predicted.peak, rel=0.03)
+
+
+@pytest.mark.parametrize("storage", ["exact", "compact", "smallest"])
+def test_of_images_too(vit: str, storage: str) -> None:
+    steps = Steps(vit, 8, storage=storage, count=3)
+    assert measure_tensors(steps)["memory"]["tensor_peak"] == pytest.approx(rehearse(steps).peak, rel=0.03)
+
+
+def test_fused_backward_parts_and_evaluation_count(bert: str) -> None:
+    steps = Steps(bert, 8, 16, count=2)
+    plain = rehearse(steps).peak
+    assert rehearse(Steps(bert, 8, 16, count=2, fused_backward=True)).peak < plain
+    assert rehearse(steps, parts=True).peak > plain
+    assert rehearse(steps, evaluation=800).peak > 1.5 * plain
+
+
+def test_the_ladder_goes_down(bert: str) -> None:
+    steps = Steps(bert, 16, 64, count=2)
+    rungs = [rung for rung in ladder(None, 16) if not rung.budgeted and rung.parts == 1]
+    peaks = [
+        rehearse(Steps(bert, 16, 64, count=2, **{k: v for k, v in rung.changes.items() if k != "method"})).peak
+        for rung in rungs
+    ]
+    assert peaks == sorted(peaks, reverse=True)
+    assert rungs[0].changes == {"method": "full", "storage": "exact"}
+    assert smallest(steps, ladder("full", 16)).rehearsal.peak < min(peaks)
+
+
+def test_what_the_user_chose_is_kept() -> None:
+    assert {rung.changes["method"] for rung in ladder("slimfit", 8)} == {"slimfit"}
+    assert {rung.changes["storage"] for rung in ladder("full", 8, "compact")} == {"compact"}
+    assert not any(rung.changes.get("fused_backward") for rung in ladder(None, 8, fused=False))
+    assert max(rung.parts for rung in ladder("full", 5)) == 4
+
+
+def test_a_smaller_budget_gets_another_plan_and_keeps_it(bert: str) -> None:
+    steps = Steps(bert, 16, 64, count=2)
+    rungs = ladder("full", 16)
+    whole = rehearse(steps).peak
+    names = []
+    for share in (1.0, 0.6, 0.36):
+        found = search(steps, int(share * whole) + 1000, 1000, rungs)
+        assert found.peak <= share * whole + 1000
+        names.append(found.chosen.rung.name)
+    assert len(set(names)) == 3
+    assert names[0] == "full, stock storage"
+
+
+def test_one_byte_too_few_is_refused_naming_the_smallest(bert: str) -> None:
+    steps = Steps(bert, 2, 16, count=2)
+    rungs = ladder("full", 2)
+    least = smallest(steps, rungs).rehearsal.peak
+    assert search(steps, least, 0, rungs).peak <= least
+    with pytest.raises(BudgetInfeasible, match=f"{least:,} bytes"):
+        search(steps, least - 1, 0, rungs)
+
+
+@pytest.mark.parametrize("policy", ["keep", "release"])
+def test_no_set_that_auto_may_choose_passes_its_budget(bert: str, policy: str) -> None:
+    steps = Steps(bert, 8, 32, storage="compact", optimizer_state=policy, count=12)
+    paid = prices(steps)
+    tensors = paid.rest + (sum(paid.costs.values()) + max(paid.depths)) // 3
+    settings, predicted = heaviest(steps, paid, tensors)
+    assert predicted.peak <= tensors
+    run = Steps(bert, 8, 32, None, "auto", settings, "compact", policy, count=12)
+    measured = measure_tensors(run)["memory"]["tensor_peak"]
+    assert 0.6 * tensors < measured <= tensors
