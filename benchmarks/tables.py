@@ -159,6 +159,14 @@ def storage_models() -> str:
     return markdown(["", "storage", "kept", "of stock's"], rows)
 
 
+def storage_operations() -> str:
+    """Milliseconds of each operation of a block, forward and backward, under each preset."""
+    results = _json("storage/results/operations.json")["results"]
+    kinds = list(next(iter(results.values())))
+    rows = [[name, *(f"{1e3 * figures[kind]:.1f}" for kind in kinds)] for name, figures in results.items()]
+    return markdown(["milliseconds", *kinds], rows)
+
+
 def allocators() -> str:
     """Peak and step time of each workload under the allocators that Frostline knows."""
     rows = []
@@ -248,6 +256,8 @@ for _name in ("minilm", "vit-tiny"):
         TABLES[f"storage/{_name}"] = partial(storage, _name)
 if (HERE / "storage" / "results" / "models.json").is_file():
     TABLES["storage/models"] = storage_models
+if (HERE / "storage" / "results" / "operations.json").is_file():
+    TABLES["storage/operations"] = storage_operations
 if (HERE / "storage" / "cola" / "results" / "comparison.json").is_file():
     TABLES["storage/cola/scores"] = partial(scores, "storage/cola")
 for _name in ("glue",):

@@ -6,7 +6,20 @@ import sys
 
 import typer
 
-from frostline.cli import compare, env, evaluate, export, measure, methods, plan, predict, report, sites, train
+from frostline.cli import (
+    calibrate,
+    compare,
+    env,
+    evaluate,
+    export,
+    measure,
+    methods,
+    plan,
+    predict,
+    report,
+    sites,
+    train,
+)
 from frostline.errors import FrostlineError
 
 app = typer.Typer(
@@ -18,6 +31,7 @@ app = typer.Typer(
 )
 train.register(app)
 plan.register(app)
+calibrate.register(app)
 evaluate.register(app)
 predict.register(app)
 export.register(app)

@@ -101,6 +101,13 @@ class Method(ABC):
             u.parameter_count for u in self.always()
         )
 
+    def heaviest(self) -> frozenset[str] | None:
+        """Return, of the sets that the schedule may come to, the one with most to hold; None if the first has it.
+
+        By it a plan bounds the peak of a schedule whose sets differ.
+        """
+        return None
+
     def reconfigure(self, model: nn.Module, step: int) -> tuple[Replacement, ...]:
         """Change the model's structure if `step` is the time for it; return what replaced what."""
         return ()

@@ -46,6 +46,11 @@ class ScheduledMethod(base.Method):
         always = sum(unit.parameter_count for unit in self.always())
         return always + round(scheduled * self.active_count / len(self.units()))
 
+    def heaviest(self) -> frozenset[str]:
+        """Return the largest units; how deep they lie makes no difference, as biases train everywhere."""
+        largest = sorted(self.units(), key=lambda unit: unit.parameter_count, reverse=True)
+        return frozenset(unit.name for unit in largest[: self.active_count])
+
     @property
     def active_count(self) -> int:
         """How many units train at a step: t - floor(rate * t), at least one."""

@@ -8,16 +8,22 @@ from frostline.children import serve
 
 
 def do(job: dict[str, Any], parent: TextIO) -> dict[str, Any]:
-    """Return a plan, or what a process with everything that a training run loads takes for a small step."""
+    """Return a plan, or the peak of a small run's process."""
     if job["kind"] == "plan":
         from frostline.planner.request import from_json, make_plan
 
         return make_plan(from_json(job["request"]))
-    import frostline.training.run  # noqa: F401
-    from frostline.meter.steps import Steps, measure_process
+    import tempfile
+    from io import StringIO
 
-    memory: dict[str, Any] = measure_process(Steps(**job["steps"]))["memory"]
-    return memory
+    from rich.console import Console
+
+    from frostline.config import make_config
+    from frostline.training.run import run
+
+    with tempfile.TemporaryDirectory() as folder:
+        config = make_config({**job["config"], "output": f"{folder}/run"})
+        return {"process_peak": run(config, console=Console(file=StringIO()))["memory"]["process_peak"]}
 
 
 if __name__ == "__main__":

@@ -49,6 +49,7 @@ def rehearse(
     sets: Sequence[Active] | None = None,
     device: str = "cpu",
     *,
+    worst: bool = False,
     parts: bool = False,
     evaluation: int = 0,
 ) -> Rehearsal:
@@ -58,6 +59,7 @@ def rehearse(
         steps: what to run; `count` steps of its schedule, unless `sets` are given.
         sets: the units that train at each step, in place of the schedule's.
         device: where the real steps shall run, `cpu` or `cuda`.
+        worst: after the schedule's own sets, also the heaviest that it may come to.
         parts: the batch is a part of one: gradients of the parts before it are there already.
         evaluation: examples in a forward pass of the evaluation between two steps, 0 for none.
 
@@ -71,7 +73,7 @@ def rehearse(
         with _fakes(), torch.random.fork_rng(devices=[]):
             _materialise(model, torch.device(device))
             run = Run(steps, model, {name: _empty(value, device) for name, value in batch.items()})
-            return _rehearsed(run, sets if sets is not None else [None] * steps.count, parts, evaluation)
+            return _rehearsed(run, sets if sets is not None else _schedule(run, steps.count, worst), parts, evaluation)
     except FrostlineError:
         raise
     except Exception as error:
@@ -79,6 +81,11 @@ def rehearse(
             f"a step of {steps.model!r} cannot be rehearsed on fake tensors: {type(error).__name__}: {error}. "
             "A forward pass that depends on the data cannot be predicted; `frostline measure` runs it."
         ) from error
+
+
+def _schedule(run: Run, count: int, worst: bool) -> list[Active | None]:
+    heaviest = run.tuner.heaviest() if worst else None
+    return [*[None] * count, *([] if heaviest is None else [heaviest] * 2)]
 
 
 def _rehearsed(run: Run, sets: Sequence[Active | None], parts: bool, evaluation: int) -> Rehearsal:

@@ -1,8 +1,7 @@
 """What a training process takes besides its tensors: the interpreter, libraries, threads. Measured once a machine.
 
 With the compact allocator, what is freed goes back to the system, so the peak of a process is the peak of its tensors
-and a constant. The constant is found by running a small step in a fresh process with everything that `frostline train`
-loads, and taking off what its tensors took by rehearsal.
+and a constant. The constant is found by a small training run in a fresh process, less what its tensors took.
 """
 
 from __future__ import annotations
@@ -22,7 +21,15 @@ from frostline.meter.steps import Steps
 from frostline.planner.rehearsal import rehearse
 from frostline.training.versions import versions
 
-_PROBE = {"model": "minilm", "batch_size": 2, "sequence_length": 16, "count": 2, "allocator": "compact"}
+_BATCH, _LENGTH = 2, 16
+_CONFIG = {
+    "max_steps": 3,
+    "batch_size": _BATCH,
+    "max_length": _LENGTH,
+    "eval_strategy": "no",
+    "save_strategy": "no",
+    "allocator": "compact",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +63,10 @@ def runtime(device: str = "cpu", *, again: bool = False) -> Runtime:
     known = _read(path)
     if key in known and not again:
         return Runtime(known[key], False)
-    _, end = run_child("frostline.planner.child", {"kind": "runtime", "steps": _PROBE})
+    _, end = run_child("frostline.planner.child", {"kind": "runtime", "config": _CONFIG})
     if end.result is None:
         raise FrostlineError(f"what a process takes besides its tensors could not be measured: {end.reason}")
-    size = int(end.result["process_peak"]) - rehearse(Steps(**_PROBE)).peak  # type: ignore[arg-type]
+    size = int(end.result["process_peak"]) - rehearse(Steps("minilm", _BATCH, _LENGTH, count=2)).peak
     _write(path, {**known, key: size})
     return Runtime(size, True)
 

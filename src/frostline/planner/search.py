@@ -102,7 +102,9 @@ class _Attempt:
         part = replace(self.steps, **rung.changes, batch_size=-(-self.steps.batch_size // rung.parts))
         parts = rung.parts > 1
         if not rung.budgeted:
-            return Tried(rung, part, rehearse(part, None, self.device, parts=parts, evaluation=self.evaluation))
+            return Tried(
+                rung, part, rehearse(part, None, self.device, worst=True, parts=parts, evaluation=self.evaluation)
+            )
         key = f"{part.optimizer_state} {part.batch_size}"
         if key not in self.priced:
             self.priced[key] = prices(part, self.device, parts=parts, evaluation=self.evaluation)

@@ -9,13 +9,14 @@ from typing import Any
 
 import psutil
 import torch
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from frostline import meter
 from frostline.budget import written
 from frostline.children import run_child
 from frostline.config import TrainConfig, make_config
 from frostline.errors import BudgetExceeded, BudgetInfeasible, ConfigError, FrostlineError
+from frostline.training.save_and_stop import SaveAndStop
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ def within_budget(config: TrainConfig, asked: Collection[str]) -> Planned:
 _SPLIT = ("batch_size", "gradient_accumulation_steps", "settings", "optimizer_state")
 
 
-class Watchdog(TrainerCallback):
+class Watchdog(SaveAndStop):
     """Stops a run whose peak has passed its budget, at the end of that step and with a checkpoint.
 
     Attributes:
@@ -84,6 +85,11 @@ class Watchdog(TrainerCallback):
         self.exceeded: BudgetExceeded | None = None
         self._budget = budget
 
+    @property
+    def asked(self) -> bool:
+        """Whether the budget has been passed."""
+        return self.exceeded is not None
+
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Look at the peak since the last step."""
         peak = meter.peaks().deciding
@@ -92,8 +98,7 @@ class Watchdog(TrainerCallback):
                 f"step {state.global_step} took {peak:,} bytes ({written(peak)}), more than the budget of "
                 f"{self._budget:,} ({written(self._budget)})."
             )
-            control.should_save = True
-            control.should_training_stop = True
+        super().on_step_end(args, state, control, **kwargs)
 
 
 def enforce(budget: int) -> None:

@@ -17,6 +17,7 @@ from transformers.trainer_callback import ExportableState
 
 from frostline import meter
 from frostline.training.run_folder import STEP_COLUMNS, RunFolder
+from frostline.training.save_and_stop import SaveAndStop
 
 if TYPE_CHECKING:
     from frostline.training.trainer import StepMeasures
@@ -154,7 +155,7 @@ class Recorder(TrainerCallback, ExportableState):
         )
 
 
-class StopOnInterrupt(TrainerCallback):
+class StopOnInterrupt(SaveAndStop):
     """Turns Ctrl-C into a checkpoint at the end of the step; a second Ctrl-C stops at once."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
@@ -177,16 +178,7 @@ class StopOnInterrupt(TrainerCallback):
         self.interrupted = True
         self._say("interrupted: finishing this step, then writing a checkpoint (Ctrl-C again stops at once)")
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Ask the Trainer to save and stop; at the end of an epoch once that has done its own work."""
-        if self.interrupted:
-            control.should_save = control.should_save or bool((state.epoch or 0) % 1)
-            control.should_training_stop = True
-
-    def on_epoch_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Save after an epoch's own evaluation; in the middle of one leave that to the resumed run."""
-        if self.interrupted:
-            whole = not (state.epoch or 0) % 1
-            control.should_save, control.should_evaluate = whole, control.should_evaluate and whole
+    @property
+    def asked(self) -> bool:
+        """Whether the user wants the run to end."""
+        return self.interrupted

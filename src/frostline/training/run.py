@@ -84,6 +84,10 @@ def run(
     plugins.load(config.plugins)
     validate_settings(methods.get(config.method), config.settings)
 
+    memory = allocator.use(config.allocator)
+    if config.allocator not in ("default", memory.in_force):
+        console.print(f"warning: allocator={config.allocator} does nothing here: {memory.reason}")
+
     data = read_data(config)
     metric = get_metric(config.metric or data.metric, data.kind)
     if data.kind == "classification":
@@ -93,9 +97,6 @@ def run(
     loaded = load_classifier(config.model, data.label_names)
     set_seed(config.seed)  # loading draws a varying number of random numbers; the run starts from here
     train, validation, cut = tokenize(data, loaded, config.max_length)
-    memory = allocator.use(config.allocator)
-    if config.allocator not in ("default", memory.in_force):
-        console.print(f"warning: allocator={config.allocator} does nothing here: {memory.reason}")
     tuner = prepare(
         loaded.model,
         config.method,

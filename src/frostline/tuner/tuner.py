@@ -214,6 +214,10 @@ class Tuner:
         if self._active is not None:
             state.freeze(p for p in self.candidate_parameters() if not p.requires_grad)
 
+    def heaviest(self) -> frozenset[str] | None:
+        """Return, of the sets that the schedule may come to, the one with most to hold; None if the first has it."""
+        return self._method.heaviest()
+
     def force(self, active: frozenset[str] | None) -> None:
         """Let these scheduled units train from the next step on, whatever the schedule says; None: the schedule again.
 
