@@ -90,7 +90,7 @@ def test_every_method_trains(name: str, settings: dict[str, Any], bf16: bool, tm
     run.train()
     assert tuner.step == watch.steps == 6
     assert watch.moved
-    assert (len(watch.sets) > 1) == (name in ("slimfit", "random", "lisa"))
+    assert (len(watch.sets) > 1) == (name in ("slimfit", "random", "lisa", "auto"))
     if name == "far":  # the Trainer said how long the run is
         assert tuner.trainable_parameters == tuner.plan.trainable_parameters
     assert tuner.finish() is model

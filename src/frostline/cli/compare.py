@@ -26,6 +26,7 @@ def compare(
         list[str] | None, typer.Option(help="Every method with each value of a key: batch_size=16,32.")
     ] = None,
     storage: Annotated[str, typer.Option(help="Every method with each of these: exact,compact,smallest.")] = "",
+    budgets: Annotated[str, typer.Option(help="Every method within each of these: 800MiB,1GiB.")] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Make records of other keys anew.")] = False,
     retry: Annotated[bool, typer.Option("--retry", help="Make runs that failed anew.")] = False,
 ) -> None:
@@ -40,7 +41,8 @@ def compare(
     overrides = parse_values(given)
     if seeds is not None:
         overrides["seeds"] = _seeds(seeds)
-    for text in (*(column or ()), *([f"storage={storage}"] if storage else [])):
+    flags = {"storage": storage, "budget": budgets}
+    for text in (*(column or ()), *(f"{key}={values}" for key, values in flags.items() if values)):
         overrides.setdefault("columns", {}).update(_column(text))
     config = make_comparison(read_yaml(path) if path else {}, overrides, _names(methods), _names(tasks))
 

@@ -87,7 +87,7 @@ def _print(model: str, found: dict[str, Any]) -> None:
     if "smallest_budget" in found:
         size = found["smallest_budget"]
         print(f"smallest budget: {written(size)} ({size:,} bytes)")
-        print(f"largest batch within the budget, unsplit: {found['largest_batch']}")
+        print(f"largest batch within the budget, unsplit: {found['largest_batch']:,}")
     for warning in found["warnings"]:
         print(f"warning: {warning}")
 

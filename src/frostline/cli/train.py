@@ -42,21 +42,12 @@ def train(
     method = str(given.get("method", values.get("method", "full")))
     config = make_config(merge(values, given, _setting_names(method)))
 
-    planned: dict[str, Any] | None = None
-    if config.budget is not None and not resume:
-        from frostline.training.budgeted import within_budget
-
-        found = within_budget(config, {*values, *given})
-        config, planned = found.config, found.plan
-        _announce(planned)
-
     from rich.console import Console
 
     from frostline.training.run import run
 
     record = run(
         config,
-        planned=planned,
         resume=resume,
         overwrite=overwrite,
         console=Console(soft_wrap=True, markup=False, emoji=False, highlight=False),
@@ -70,15 +61,6 @@ def train(
         draw(config.output)
     if as_json:
         print(json.dumps(record))
-
-
-def _announce(planned: dict[str, Any]) -> None:
-    from frostline.budget import written
-
-    chosen, predicted = planned["rungs"][-1], planned["predicted"]["peak"]
-    print(f"budget {written(planned['budget'])}: {chosen['name']}, predicted peak {written(predicted)}")
-    for warning in planned["warnings"]:
-        print(f"warning: {warning}")
 
 
 def parse(arguments: list[str]) -> tuple[Path | None, dict[str, str]]:

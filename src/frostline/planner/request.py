@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from frostline.budget import free_memory, parse_budget, total_memory
-from frostline.errors import BudgetInfeasible, ConfigError
+from frostline.errors import ConfigError
 from frostline.meter.steps import Steps
 from frostline.planner.ladder import ladder
 from frostline.planner.runtime import Runtime, runtime
-from frostline.planner.search import Found, Tried, search, smallest
+from frostline.planner.search import Found, Tried, largest, search, smallest
 
 Choice = str | dict[str, str]
 
@@ -86,24 +86,10 @@ def smallest_budget(request: Request) -> int:
 
 
 def largest_batch(request: Request) -> int:
-    """Return the most examples that the first rung which does not split a batch takes within the budget."""
-    low, high = 0, request.batch_size
-
-    def fits(size: int) -> bool:
-        try:
-            chosen = make_plan(replace(request, batch_size=size))["plan"]
-        except BudgetInfeasible:
-            return False
-        return int(chosen["gradient_accumulation_steps"]) == 1
-
-    while fits(high):
-        low, high = high, 2 * high
-        if high > 2**20:
-            return low
-    while high - low > max(1, low // 16):
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    return low
+    """Return the most examples that a rung which splits no batch takes within the budget; 0 if not even one."""
+    tensors = parse_budget(request.budget) - runtime(request.device).bytes
+    rung = [rung for rung in _rungs(request) if rung.parts == 1][-1]
+    return largest(_steps(request), tensors, rung, request.device, request.evaluation)
 
 
 def plan_of(tried: Tried) -> dict[str, Any]:

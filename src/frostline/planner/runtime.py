@@ -72,7 +72,8 @@ def runtime(device: str = "cpu", *, again: bool = False) -> Runtime:
 
 
 def _key() -> str:
-    return json.dumps({**versions(), "threads": torch.get_num_threads(), "processor": os.cpu_count()}, sort_keys=True)
+    made_of = {"run": _CONFIG, "threads": torch.get_num_threads(), "processors": os.cpu_count()}
+    return json.dumps({**versions(), **made_of}, sort_keys=True)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -12,6 +12,10 @@ from frostline.planner.ladder import Rung
 from frostline.planner.pricing import Prices, heaviest, prices
 from frostline.planner.rehearsal import Rehearsal, rehearse
 
+MOST = 2**14
+"""Examples beyond which nobody asks how many fit."""
+_CORRECTIONS = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Tried:
@@ -88,6 +92,29 @@ def smallest(steps: Steps, rungs: Sequence[Rung], device: str = "cpu", evaluatio
     attempt = _Attempt(steps, device, evaluation)
     ends = [*[rung for rung in rungs if rung.parts == 1][-1:], rungs[-1]]
     return min((attempt.at(rung, 0) for rung in ends), key=lambda tried: tried.rehearsal.peak)
+
+
+def largest(steps: Steps, tensors: int, rung: Rung, device: str = "cpu", evaluation: int = 0) -> int:
+    """Return the most examples in a step of a rung whose tensors stay within so many bytes, `MOST` at most; 0 if none.
+
+    The peak grows nearly evenly with the examples, so a line through two rehearsals says how many, and a rehearsal of
+    those corrects the line.
+    """
+
+    def peak(examples: int) -> int:
+        return _Attempt(replace(steps, batch_size=examples), device, evaluation).at(rung, 0).rehearsal.peak
+
+    low, high = (steps.batch_size, peak(steps.batch_size)), (2 * steps.batch_size, peak(2 * steps.batch_size))
+    for _ in range(_CORRECTIONS):
+        each = max(1.0, (high[1] - low[1]) / (high[0] - low[0]))
+        found = min(int(low[0] + (tensors - low[1]) / each), MOST)
+        if found < 1 or found == low[0]:
+            return max(0, found)
+        taken = peak(found)
+        if taken <= tensors:
+            return found
+        high = found, taken
+    return 0
 
 
 @dataclass

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import psutil
 import torch
+from rich.console import Console
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from frostline import meter
@@ -19,30 +19,23 @@ from frostline.errors import BudgetExceeded, BudgetInfeasible, ConfigError, Fros
 from frostline.training.save_and_stop import SaveAndStop
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """A run's config within its budget.
+def within_budget(config: TrainConfig, console: Console) -> tuple[TrainConfig, dict[str, Any]]:
+    """Return the config with the keys of a plan that fits its budget, and what the planner found.
 
-    Attributes:
-        config: with the plan's keys in place of what was left open.
-        plan: what the planner found, as `frostline.planner.request.make_plan` returns it.
-    """
-
-    config: TrainConfig
-    plan: dict[str, Any]
-
-
-def within_budget(config: TrainConfig, asked: Collection[str]) -> Planned:
-    """Return the config with the keys of a plan that fits its budget.
+    What decides over memory and was said explicitly (`config.model_fields_set`) is kept.
 
     Args:
         config: with a budget.
-        asked: the keys that the user has set; of those that decide over memory, they are kept.
+        console: where the choice is printed.
+
+    Returns:
+        the config, and the content of `frostline.planner.request.make_plan`.
 
     Raises:
         BudgetInfeasible: no plan fits; names the smallest budget.
         BudgetError, ConfigError, UnsupportedModel: what was asked for is refused.
     """
+    asked = config.model_fields_set
     evaluates = config.eval_strategy != "no"
     evaluation = config.eval_batch_size
     if "eval_batch_size" not in asked:
@@ -68,7 +61,12 @@ def within_budget(config: TrainConfig, asked: Collection[str]) -> Planned:
     keys["gradient_accumulation_steps"] *= config.gradient_accumulation_steps
     own = {key: value for key, value in keys.items() if key not in asked or key in _SPLIT or key == "method"}
     values = json.loads(config.model_dump_json()) | own | {"eval_batch_size": evaluation}
-    return Planned(make_config({key: value for key, value in values.items() if value is not None}), end.result)
+    found = end.result
+    size, peak = (written(bytes) for bytes in (found["budget"], found["predicted"]["peak"]))
+    console.print(f"budget {size}: {found['rungs'][-1]['name']}, predicted peak {peak}", highlight=False)
+    for warning in found["warnings"]:
+        console.print(f"warning: {warning}")
+    return make_config({key: value for key, value in values.items() if value is not None}), found
 
 
 _SPLIT = ("batch_size", "gradient_accumulation_steps", "settings", "optimizer_state")

@@ -34,7 +34,7 @@ from frostline.models import Classifier, load_classifier, quiet
 from frostline.tasks.metrics import decisions, get_metric
 from frostline.tasks.text import TextData, load
 from frostline.training import checkpoints
-from frostline.training.budgeted import Watchdog, enforce, prediction
+from frostline.training.budgeted import Watchdog, enforce, prediction, within_budget
 from frostline.training.card import model_card
 from frostline.training.early_stopping import AlreadyStopped, EarlyStopping
 from frostline.training.encoding import tokenize
@@ -53,7 +53,6 @@ def run(
     overwrite: bool = False,
     console: Console,
     callbacks: Sequence[TrainerCallback] = (),
-    planned: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Train as `config` says and leave a run folder; return the content of its run.json.
 
@@ -63,7 +62,6 @@ def run(
         overwrite: replace a run folder that exists.
         console: where progress is printed.
         callbacks: called before our own, for instance to measure.
-        planned: what the planner found for the config's budget, see `frostline.training.budgeted`.
 
     Raises:
         FrostlineError: see `errors`; `Interrupted` after Ctrl-C, with a checkpoint written.
@@ -80,6 +78,9 @@ def run(
         return former
     if not resume:
         folder.require_new(overwrite=overwrite, keep=[config.model, config.data, config.validation])
+    planned: dict[str, Any] | None = (former or {}).get("planned")
+    if config.budget is not None and former is None:
+        config, planned = within_budget(config, console)
     require_usable(config, folder.checkpoints)
     plugins.load(config.plugins)
     validate_settings(methods.get(config.method), config.settings)
@@ -107,7 +108,6 @@ def run(
         **config.settings,
     )
     record = opening_record(config, data, loaded, tuner.plan) | {"allocator": memory.to_json()}
-    planned = planned or (former or {}).get("planned")
     if planned is not None:
         record["planned"] = planned
     if former is not None:

@@ -36,7 +36,7 @@ def _pair() -> tuple[_Block, _Block]:
     torch.manual_seed(0)
     stock, ours = _Block(), _StoredBlock()
     ours.load_state_dict(stock.state_dict())
-    vars(ours).update(_storage=Exact(), _site="block")
+    vars(ours).update(_storage=Exact(), _site="block", _trials={})
     for module in (ours.first, ours.second):
         module.__class__ = StoredDropout
         vars(module).update(_storage="mask")
