@@ -37,6 +37,7 @@ class TrainConfig(BaseModel):
     budget: str | int | None = Field(
         None, description="of memory: 2GiB, 600MB, auto; what you leave open of method and storage is then chosen"
     )
+    plan: Path | None = Field(None, description="a file that `frostline plan --output` wrote, perhaps edited since")
     enforce: bool = Field(False, description="let the system itself keep the budget: an allocation beyond it fails")
 
     allocator: Allocator = Field("default", description="of memory on a CPU: default, compact, jemalloc (if installed)")
@@ -102,7 +103,7 @@ class TrainConfig(BaseModel):
             raise ValueError("early stopping and the best model need evaluations: set eval_strategy to epoch or steps")
         if (self.early_stopping_patience or self.load_best_model_at_end) and self.save_strategy != self.eval_strategy:
             raise ValueError("early stopping and the best model need save_strategy equal to eval_strategy")
-        if self.enforce and self.budget is None:
+        if self.enforce and self.budget is None and self.plan is None:
             raise ValueError("enforce needs a budget to keep, for instance budget=2GiB")
         if self.fused_backward and (self.max_grad_norm or self.gradient_accumulation_steps > 1):
             raise ValueError(

@@ -16,7 +16,8 @@ from transformers import (
 )
 
 from frostline.anatomy.batches import example_batch
-from frostline.errors import ConfigError, UnsupportedModel
+from frostline.errors import ConfigError, UnsupportedModel, nearest
+from frostline.known_models import known_config, known_names
 from frostline.models import EMBEDDED, locate, longest_text
 
 SEQUENCE_LENGTH = 128
@@ -27,7 +28,8 @@ def skeleton(name: str, *, image_size: int | None = None, device: str = "meta") 
     """Return a classifier of images or texts with the structure of a model, and none of its weights.
 
     Args:
-        name: `minilm`, a model folder, a config.json, or a Hub name, of which only the config is loaded.
+        name: `minilm`, a model folder, a config.json, or a Hub name, of which only the config is loaded; that of a
+            well-known model (`frostline.known_models`) is at hand without a network.
         image_size: pixels in height and width, for a model of images; the config's if None.
         device: where it lies; on `meta` it takes no memory, elsewhere its weights are random.
 
@@ -105,13 +107,20 @@ def _config(name: str) -> Any:
             raise ConfigError(f"model {name!r}: there is no such file or folder.")
         if path.is_dir() and not (path / "config.json").is_file():
             raise ConfigError(f"model {name!r} is no Hugging Face model folder: it has no config.json.")
+    elif (known := known_config(name)) is not None:
+        return known
     try:
         return AutoConfig.from_pretrained(source)
     except Exception as error:  # from_pretrained raises a dozen types; each says what was wrong
         raise ConfigError(
             f"model {name!r}: its config cannot be loaded: {_first_line(error)} "
-            f"Give a Hugging Face folder, a config.json, or {EMBEDDED!r}, which needs no network."
+            f"Give a Hugging Face folder, a config.json, or a model that needs no network: {EMBEDDED!r}, "
+            f"{', '.join(_short_names())}{nearest(name, known_names())}"
         ) from error
+
+
+def _short_names() -> list[str]:
+    return [name for name in known_names() if "/" not in name]
 
 
 def _set_image_size(name: str, config: Any, image_size: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from rich.console import Console
 
 from frostline.config import make_config
 from frostline.errors import BudgetExceeded
+from frostline.planner import machine
+from frostline.training.planned import within_budget
 from frostline.training.run import run
 
 COMMAND = Path(sys.executable).with_name("frostline")
@@ -24,7 +27,7 @@ def test_a_plan_before_anything_is_loaded(command, tiny):
     assert found["budget"] == 30 * 2**30
     assert found["plan"]["method"] == "full"
     assert found["plan"]["storage"] == "exact"
-    assert found["predicted"]["peak"] == found["predicted"]["tensors"] + found["runtime"]["bytes"]
+    assert found["predicted"]["peak"] == found["predicted"]["tensors"] + found["runtime"]
     assert 2 * 2**20 < found["smallest_budget"] < found["predicted"]["peak"]
     assert found["largest_batch"] > 4
     assert any("memory that this machine has" in warning for warning in found["warnings"])
@@ -33,7 +36,7 @@ def test_a_plan_before_anything_is_loaded(command, tiny):
 def test_a_plan_to_read(command, tiny):
     done = command("plan", tiny, "--batch-size", 4, "--seq-len", 16, "--budget", "2GiB", "--no-bounds")
     assert done.code == 0, done.stderr
-    for words in ("full, stock storage", "fits", "What the peak is made of", "runtime", "2.00 GiB"):
+    for words in ("full, stock storage", "fits", "at the peak", "runtime", "2.00 GiB"):
         assert words in done.stdout
 
 
@@ -66,12 +69,15 @@ def test_a_run_keeps_its_budget_and_says_how_well_it_was_predicted(tmp_path):
 
 
 def test_a_run_that_passes_its_budget_is_stopped_with_a_checkpoint(tmp_path, task, tiny, monkeypatch):
-    plan = {"budget": 2**20, "predicted": {"peak": 2**20}}
-    monkeypatch.setattr("frostline.training.run.within_budget", lambda config, console: (config, plan))
+    def planned_for_more(config, console):
+        chosen, found = within_budget(config, console)
+        return chosen, {**found, "budget": 2**20}
+
+    monkeypatch.setattr("frostline.training.run.within_budget", planned_for_more)
     output = tmp_path / "run"
-    shape = {"max_steps": 5, "batch_size": 4, "max_length": 32, "budget": "1MiB"}
+    shape = {"max_steps": 5, "batch_size": 4, "max_length": 32, "budget": "8GiB"}
     config = make_config({"model": str(tiny), "data": str(task), "output": output, **shape})
-    with pytest.raises(BudgetExceeded, match=r"step 1 took .* more than the budget of 1,048,576.*checkpoint-1"):
+    with pytest.raises(BudgetExceeded, match=r"step 1 took .* budget of 1,048,576.* kept most: .*checkpoint-1"):
         run(config, console=Console(quiet=True))
     assert json.loads((output / "run.json").read_text(encoding="utf-8"))["status"] == "budgetexceeded"
 
@@ -86,7 +92,7 @@ def test_a_run_that_cannot_fit_is_refused_before_anything_is_written(command, tm
 
 _BEYOND = """
 import torch
-from frostline.training.budgeted import enforce
+from frostline.training.enforce import enforce
 import psutil
 enforce(psutil.Process().memory_info().rss + 200 * 2**20)
 kept = torch.ones(100 * 2**18)
@@ -101,3 +107,76 @@ def test_the_system_itself_keeps_an_enforced_budget():
     done = subprocess.run([sys.executable, "-c", _BEYOND], capture_output=True, text=True)
     assert done.stdout.split() == ["within"]
     assert "can't allocate memory" in done.stderr
+
+
+SMALL = ["--max-steps", "4", "--batch-size", "8", "--max-length", "32", "--no-report"]
+
+
+def test_a_plan_is_written_edited_and_passed_back(command, tmp_path):
+    file, output = tmp_path / "plan.json", tmp_path / "run"
+    shape = ["--batch-size", 8, "--seq-len", 32]
+    done = command("plan", "minilm", *shape, "--budget", "1100MiB", "--no-bounds", "--output", file)
+    assert done.code == 0, done.stderr
+    plan = json.loads(file.read_text(encoding="utf-8"))
+    plan["plan"] |= {"method": "layers", "settings": {"count": 1}, "storage": "compact"}
+    file.write_text(json.dumps(plan))
+    done = command("train", "--plan", file, "--output", output, *SMALL[:2], *SMALL[4:])
+    assert done.code == 0, done.stderr
+    record = json.loads((output / "run.json").read_text(encoding="utf-8"))
+    assert record["config"]["method"] == "layers"
+    assert record["config"]["batch_size"] == 8
+    assert record["planned"]["rungs"][0]["name"] == "as planned"
+    assert 0.9 < record["prediction"]["ratio"] < 1.1
+    plan["budget"] = 400 * 2**20
+    file.write_text(json.dumps(plan))
+    done = command("train", "--plan", file, "--output", tmp_path / "other", *SMALL)
+    assert done.code == 3
+    assert "by as planned" in done.stderr
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"budget": 1}', '{"budget": "1GiB", "plan": {"methd": "full"}}'])
+def test_a_file_that_holds_no_plan(command, tmp_path, content):
+    file = tmp_path / "plan.json"
+    file.write_text(content)
+    done = command("train", "--plan", file, "--output", tmp_path / "run")
+    assert done.code == 2
+    assert str(file) in done.stderr
+
+
+def test_a_first_step_that_was_predicted_wrong_is_planned_anew(tmp_path, monkeypatch):
+    output, said = tmp_path / "run", io.StringIO()
+    true = machine.machine().runtime
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    machine._write({"runtime": true + 300 * 2**20})
+    shape = {"max_steps": 3, "batch_size": 8, "max_length": 32}
+    config = make_config({"output": output, **shape, "budget": true + 500 * 2**20})
+    record = run(config, console=Console(file=said, width=200))
+    assert "were predicted for it: planned anew, full, stock storage; the run starts again" in said.getvalue()
+    assert record["config"]["method"] == "full"
+    assert record["prediction"]["measured"] <= record["prediction"]["budget"]
+
+
+def test_a_run_within_a_budget_is_resumed_by_its_config_alone(command, task, tiny, tmp_path):
+    words = ["--model", tiny, "--data", task, "--budget", "2GiB", "--batch-size", 4, "--max-length", 16]
+    words += ["--output", tmp_path / "run", "--no-report", "--save-strategy", "steps", "--save-steps", 1]
+    assert command("train", *words, "--max-steps", 2, "--method", "layers").code == 0
+    record = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
+    record["status"] = "interrupted"
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
+    done = command("train", *words, "--max-steps", 2, "--method", "layers", "--resume")
+    assert done.code == 0, done.stderr
+
+
+def test_limits_besides_memory(command, tiny):
+    words = ["plan", tiny, "--batch-size", 4, "--seq-len", 16, "--budget", "30GiB", "--no-bounds", "--json"]
+    free = json.loads(command(*words).stdout)["predicted"]
+    found = json.loads(command(*words, "--upload", free["upload"] // 2).stdout)
+    assert found["plan"]["method"] == "layers"
+    assert found["predicted"]["upload"] <= free["upload"] // 2
+    found = json.loads(command(*words, "--flops", int(0.8 * free["flops"])).stdout)
+    assert found["plan"]["method"] == "auto"
+    assert found["predicted"]["flops"] <= 0.8 * free["flops"]
+    refused = command(*words, "--flops", 1)
+    assert refused.code == 3
+    assert "FLOPs a step" in refused.stderr
+    assert command(*words, "--seconds", -1).code == 2

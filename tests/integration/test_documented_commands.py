@@ -25,6 +25,7 @@ SHORT = {
     "train": ["max_steps=2", "max_length=16"],
     "compare": ["max_steps=2", "max_length=16", "memory_steps=0", "time_pairs=0", "inference=false", "--seeds", "1"],
     "sites": ["--batch-size", "2", "--seq-len", "16"],
+    "plan": ["--batch-size", "2", "--seq-len", "16"],
     "measure": ["--batch-size", "2", "--seq-len", "16", "--steps", "1"],
 }
 SENTENCES = {"good": "good fine day", "bad": "bad sad night"}
@@ -102,6 +103,7 @@ SCRIPTS = {
     "benchmarks/real_text/run.py": ["--help"],
     "benchmarks/scheduling/run.py": ["--pairs", "1"],
     "benchmarks/step_cost/run.py": ["--rounds", "1"],
+    "benchmarks/storage/run.py": ["--help"],
     "benchmarks/step_cost/shares.py": [],
 }
 

@@ -11,6 +11,7 @@ from transformers import BertConfig, ViTConfig
 from frostline.errors import BudgetInfeasible
 from frostline.meter.steps import Steps, measure_tensors
 from frostline.planner.ladder import ladder
+from frostline.planner.limits import Limits
 from frostline.planner.pricing import heaviest, prices
 from frostline.planner.rehearsal import rehearse
 from frostline.planner.search import search, smallest
@@ -68,13 +69,13 @@ def test_fused_backward_parts_and_evaluation_count(bert: str) -> None:
     steps = Steps(bert, 8, 16, count=2)
     plain = rehearse(steps).peak
     assert rehearse(Steps(bert, 8, 16, count=2, fused_backward=True)).peak < plain
-    assert rehearse(steps, parts=True).peak > plain
+    assert rehearse(steps, parts=2).peak > plain
     assert rehearse(steps, evaluation=800).peak > 1.5 * plain
 
 
 def test_the_ladder_goes_down(bert: str) -> None:
     steps = Steps(bert, 16, 64, count=2)
-    rungs = [rung for rung in ladder(None, 16) if not rung.budgeted and rung.parts == 1]
+    rungs = [rung for rung in ladder(None, 16) if not rung.budgeted and rung.split == 1]
     peaks = [
         rehearse(Steps(bert, 16, 64, count=2, **{k: v for k, v in rung.changes.items() if k != "method"})).peak
         for rung in rungs
@@ -97,7 +98,7 @@ def test_a_smaller_budget_gets_another_plan_and_keeps_it(bert: str) -> None:
     whole = rehearse(steps).peak
     names = []
     for share in (1.0, 0.6, 0.36):
-        found = search(steps, int(share * whole) + 1000, 1000, rungs)
+        found = search(steps, Limits(int(share * whole)), 1000, rungs)
         assert found.peak <= share * whole + 1000
         names.append(found.chosen.rung.name)
     assert len(set(names)) == 3
@@ -108,17 +109,18 @@ def test_one_byte_too_few_is_refused_naming_the_smallest(bert: str) -> None:
     steps = Steps(bert, 2, 16, count=2)
     rungs = ladder("full", 2)
     least = smallest(steps, rungs).rehearsal.peak
-    assert search(steps, least, 0, rungs).peak <= least
+    assert search(steps, Limits(least), 0, rungs).peak <= least
     with pytest.raises(BudgetInfeasible, match=f"{least:,} bytes"):
-        search(steps, least - 1, 0, rungs)
+        search(steps, Limits(least - 1), 0, rungs)
 
 
 @pytest.mark.parametrize("policy", ["keep", "release"])
 def test_no_set_that_auto_may_choose_passes_its_budget(bert: str, policy: str) -> None:
     steps = Steps(bert, 8, 32, storage="compact", optimizer_state=policy, count=12)
     paid = prices(steps)
-    tensors = paid.rest + (sum(paid.costs.values()) + max(paid.depths)) // 3
-    settings, predicted = heaviest(steps, paid, tensors)
+    least, most = (heaviest(steps, paid, Limits(tensors))[1].peak for tensors in (0, 10**12))
+    tensors = least + (most - least) // 3
+    settings, predicted = heaviest(steps, paid, Limits(tensors))
     assert predicted.peak <= tensors
     run = Steps(bert, 8, 32, None, "auto", settings, "compact", policy, count=12)
     measured = measure_tensors(run)["memory"]["tensor_peak"]

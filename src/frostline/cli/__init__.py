@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from frostline import interrupts
 from frostline.cli import (
     calibrate,
     compare,
@@ -45,6 +46,7 @@ env.register(app)
 
 def main() -> None:
     """Run the command line; an error raised on purpose is printed as one line and sets the exit code."""
+    interrupts.remember()
     try:
         app()
     except FrostlineError as error:

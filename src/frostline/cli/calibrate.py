@@ -1,8 +1,9 @@
-"""`frostline calibrate`: what a training process takes on this machine besides its tensors."""
+"""`frostline calibrate`: what a training process takes on this machine besides its tensors, and how fast it works."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -11,20 +12,32 @@ import typer
 def calibrate(
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """Measure the interpreter, libraries and threads of a training process, by a small step in a fresh one.
+    """Measure this machine for plans: some small runs in fresh processes, about a minute; leave it alone meanwhile.
 
-    `frostline plan` and budgeted runs add it to the peak of tensors. It is kept in the cache folder, for these versions
-    and this number of threads.
+    Kept in the cache folder, for these versions and this number of threads: the interpreter, libraries and threads of a
+    training process, and the rates from which the time of a step is predicted.
     """
     from frostline.budget import written
     from frostline.models import quiet
-    from frostline.planner.runtime import runtime
+    from frostline.planner.machine import calibrate
 
     quiet()
-    size = runtime(again=True).bytes
-    print(
-        json.dumps({"runtime": size}) if as_json else f"a process without its tensors: {written(size)} ({size:,} bytes)"
-    )
+    found = calibrate()
+    if as_json:
+        print(json.dumps(asdict(found)))
+        return
+    print(f"a process without its tensors: {written(found.runtime)} ({found.runtime:,} bytes)")
+    if found.speed is not None:
+        rates = [
+            f"{1 / rate / size:,.0f} {name}"
+            for rate, size, name in (
+                (found.speed.flop, 1e9, "GFLOP/s"),
+                (found.speed.byte, 1e9, "GB/s"),
+            )
+            if rate
+        ]
+        calls = f"{found.speed.operation * 1e6:.0f} microseconds an operation"
+        print(f"speed: {', '.join([*rates, calls])}; off by {found.speed.error:.0%} on what it was fitted to")
 
 
 def register(app: typer.Typer) -> None:

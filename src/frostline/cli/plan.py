@@ -4,13 +4,33 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from frostline.errors import ConfigError
+
+_WIDTH = 60
+_LETTERS = {
+    "runtime": ("R", "bright_black"),
+    "weights": ("W", "blue"),
+    "gradients": ("G", "yellow"),
+    "optimizer": ("O", "magenta"),
+    "saved": ("S", "cyan"),
+    "other": ("T", "green"),
+}
+_MEANING = {
+    "runtime": "interpreter, libraries, threads",
+    "saved": "activations kept for backward",
+    "other": "transient: what operations compute with",
+}
+
 
 def show_plan(
-    model: Annotated[str, typer.Argument(help="minilm, a model folder, a config.json, or a Hub name.")],
+    model: Annotated[
+        str, typer.Argument(help="minilm, a well-known name (bert-base), a folder, a config.json, a Hub name.")
+    ],
     budget: Annotated[str, typer.Option(help="Memory: 2GiB, 600MB, a number of bytes, or auto: what is free.")],
     batch_size: Annotated[int, typer.Option(help="Examples in a step.")] = 32,
     seq_len: Annotated[int | None, typer.Option(help="Tokens of the longest text; 128 if left out.")] = None,
@@ -21,75 +41,117 @@ def show_plan(
     method: Annotated[str | None, typer.Option(help="Keep this method; chosen if left out.")] = None,
     setting: Annotated[list[str] | None, typer.Option("--set", help="A setting of the method: rate=0.9")] = None,
     storage: Annotated[str | None, typer.Option(help="Keep this storage; chosen if left out.")] = None,
-    bounds: Annotated[bool, typer.Option(help="Find the smallest budget and the largest batch, too.")] = True,
+    optim: Annotated[str, typer.Option(help="The optimizer, as transformers names it.")] = "adamw_torch_fused",
+    bf16: Annotated[bool, typer.Option("--bf16", help="Plan for bfloat16 autocast.")] = False,
+    seconds: Annotated[float | None, typer.Option(help="Of a step, at most; see `frostline calibrate`.")] = None,
+    flops: Annotated[float | None, typer.Option(help="Of a step, at most: 2e12.")] = None,
+    upload: Annotated[str | None, typer.Option(help="Bytes of all that may ever train, at most: 5MiB.")] = None,
+    bounds: Annotated[bool, typer.Option(help="Full fine-tuning beside it, smallest budget, largest batch.")] = True,
+    output: Annotated[Path | None, typer.Option(help="Write the plan here, for `frostline train --plan`.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Find the way to train that gives up least and whose peak stays within a budget.
 
-    Each way is rehearsed on tensors that have shapes and no memory: no weights are loaded and nothing is computed. On a
-    CPU the budget is of the whole process, on a GPU of its memory.
+    First no loss of quality, then the least expected loss, then the least time. Each way is rehearsed on tensors that
+    have shapes and no memory: no weights are loaded and nothing is computed. On a CPU the budget is of the whole
+    process, on a GPU of its memory.
     """
     from frostline.cli.measure import read_settings
     from frostline.models import quiet
-    from frostline.planner.request import Request, largest_batch, make_plan, smallest_budget
+    from frostline.planner.request import Request, full_fine_tuning, largest_batch, make_plan, smallest_budget
 
     quiet()
+    if output is not None and output.is_dir():
+        raise ConfigError(f"--output {str(output)!r} is a folder; name a file: --output {output / 'plan.json'}")
     request = Request(
         model,
         batch_size,
         budget,
         seq_len,
         image_size,
-        device,
-        method,
-        read_settings(setting or []),
-        storage,
+        seconds=seconds,
+        flops=flops,
+        upload=upload,
+        device=device,
+        method=method,
+        settings=read_settings(setting or []),
+        storage=storage,
+        optim=optim,
+        bf16=bf16,
     )
     found = make_plan(request)
     if bounds:
         fixed = replace(request, budget=found["budget"])
+        found |= {"full": full_fine_tuning(fixed)}
         found |= {"smallest_budget": smallest_budget(fixed), "largest_batch": largest_batch(fixed)}
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     if as_json:
-        print(json.dumps({"model": model, **found}))
+        print(json.dumps(found))
         return
     _print(model, found)
+    if output is not None:
+        print(f"written to {output}; use it with: frostline train ... --plan {output}")
 
 
 def _print(model: str, found: dict[str, Any]) -> None:
-    from rich.bar import Bar
-    from rich.table import Table
-
     from frostline.budget import written
     from frostline.cli.site_tables import console, table
 
-    out, budget, predicted = console(), found["budget"], found["predicted"]
+    out, budget = console(), found["budget"]
+    first = found.get("full") or found["rungs"][0]
     rows = [
-        (rung["name"], written(rung["peak"]), "fits" if rung["fits"] else "too much", rung["costs"])
+        (rung["name"], written(rung["peak"]), "fits" if rung["fits"] else "too much", _time(rung, first), rung["costs"])
         for rung in found["rungs"]
     ]
-    out.print(table(f"{model} within {written(budget)} ({budget:,} bytes)", ("way", " peak", "", "gives up"), rows))
-    parts = {"runtime": found["runtime"]["bytes"], **predicted["at_peak"]}
-    bars = Table(title="What the peak is made of", title_justify="left", box=None, pad_edge=False)
-    for header in ("part", "size", ""):
-        bars.add_column(header, justify="right" if header == "size" else "left")
-    start = 0
-    for name, size in parts.items():
-        bars.add_row(name, written(size), Bar(max(budget, predicted["peak"]), start, start + size, width=40))
-        start += size
-    bars.add_row(
-        "peak", written(predicted["peak"]), Bar(max(budget, predicted["peak"]), 0, predicted["peak"], width=40)
-    )
-    bars.add_row("budget", written(budget), "")
+    timed = " a step" if first["seconds"] is not None else " FLOPs"
+    title = f"{model} within {written(budget)} ({budget:,} bytes)"
+    out.print(table(title, ("way", " peak", "", timed, "gives up"), rows))
     out.print()
-    out.print(bars)
+    _print_peaks({"plan": found["predicted"]} | ({"full": found["full"]} if "full" in found else {}), budget, out)
     keys = {key: value for key, value in found["plan"].items() if key != "settings"}
-    print("\n" + " ".join(f"{key}={value}" for key, value in keys.items()))
+    short = {key: value for key, value in found["plan"]["settings"].items() if not isinstance(value, dict | list)}
+    print("\n" + " ".join(f"{key}={value}" for key, value in (keys | short).items()))
     if "smallest_budget" in found:
         size = found["smallest_budget"]
         print(f"smallest budget: {written(size)} ({size:,} bytes)")
         print(f"largest batch within the budget, unsplit: {found['largest_batch']:,}")
     for warning in found["warnings"]:
         print(f"warning: {warning}")
+
+
+def _time(rung: dict[str, Any], first: dict[str, Any]) -> str:
+    """Return the seconds of a step if the machine was calibrated, else its operations beside the first's."""
+    if rung["seconds"] is not None:
+        return f"{rung['seconds']:.2f} s"
+    return f"{rung['flops'] / first['flops']:.2f}x" if first["flops"] else ""
+
+
+def _print_peaks(peaks: dict[str, dict[str, Any]], budget: int, out: Any) -> None:
+    """Draw what each peak is made of, a letter a part, and say the sizes."""
+    from rich.text import Text
+
+    from frostline.budget import written
+    from frostline.cli.site_tables import table
+
+    parts = {name: {"runtime": peak["peak"] - peak["tensors"], **peak["at_peak"]} for name, peak in peaks.items()}
+    scale = max(budget, *(peak["peak"] for peak in peaks.values())) / _WIDTH
+    for name, sizes in parts.items():
+        bar, end, drawn = Text(f"{name:>7} "), 0.0, 0
+        for part, size in sizes.items():
+            end += size / scale
+            letter, colour = _LETTERS[part]
+            bar.append(letter * (round(end) - drawn), style=colour)
+            drawn = round(end)
+        out.print(bar.append(f"  {written(peaks[name]['peak'])}"))
+    out.print(Text(f"{'budget':>7} " + " " * (round(budget / scale) - 1) + f"|  {written(budget)}"))
+    rows = [
+        (_LETTERS[part][0], part, *(written(sizes[part]) for sizes in parts.values()), _MEANING.get(part, ""))
+        for part in next(iter(parts.values()))
+        if any(sizes[part] for sizes in parts.values())
+    ]
+    out.print(table("", ("", "at the peak", *(f" {name}" for name in parts), ""), rows))
 
 
 def register(app: typer.Typer) -> None:

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch.optim import AdamW, Optimizer
+from torch.optim import Optimizer
+from transformers import Trainer, TrainingArguments
+from transformers.training_args import OptimizerNames
 
 from frostline import allocator
 from frostline.anatomy.inventory import Sites
 from frostline.anatomy.sites import kept
-from frostline.errors import ConfigError
+from frostline.errors import ConfigError, nearest
 from frostline.meter.process import peaks, reset_peaks, synchronize
 from frostline.meter.saved import SavedMeter
 from frostline.meter.step_peaks import StepPeaks, memory_record
@@ -34,7 +36,9 @@ class Steps:
         method, settings, storage, optimizer_state, fused_backward: as for `prepare`.
         allocator: of memory on a CPU, `default` or `compact`; see `frostline.allocator`.
         count: optimizer steps.
-        learning_rate: of AdamW, or of the optimizer that the method brings.
+        learning_rate: of the optimizer.
+        optim: the optimizer, as transformers names it, where the method brings none of its own.
+        bf16: whether operations run in bfloat16 autocast.
         seed: of weights, data and dropout.
     """
 
@@ -50,14 +54,19 @@ class Steps:
     allocator: str = "default"
     count: int = 4
     learning_rate: float = 5e-5
+    optim: str = OptimizerNames.ADAMW_TORCH_FUSED.value
+    bf16: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Raise ConfigError for a number that cannot be."""
+        """Raise ConfigError for a number or an optimizer that cannot be."""
         if self.count < 1:
             raise ConfigError(f"{self.count} steps are refused: give 1 or more.")
         if not 0 < self.learning_rate < float("inf"):
             raise ConfigError(f"a learning rate of {self.learning_rate} is refused: give one above 0.")
+        known = [name.value for name in OptimizerNames]
+        if self.optim not in known:
+            raise ConfigError(f"optim={self.optim!r} is unknown to transformers{nearest(self.optim, known)}")
 
 
 class Run:
@@ -85,9 +94,9 @@ class Run:
         )
         self.tuner.set_total_steps(steps.count)
         parameters = self.tuner.candidate_parameters()
-        self.optimizer: Optimizer = self.tuner.own_optimizer([{"params": parameters}], steps.learning_rate) or AdamW(
-            parameters, lr=steps.learning_rate, fused=True
-        )
+        own = self.tuner.own_optimizer([{"params": parameters}], steps.learning_rate)
+        self.optimizer: Optimizer = own or _optimizer(steps, model, parameters)
+        self._bf16 = steps.bf16
         self.tuner.attach(self.optimizer)
 
     @classmethod
@@ -113,7 +122,12 @@ class Run:
     def step(self) -> None:
         """Run one whole step."""
         self.tuner.before_step()
-        self.finish_step(self.model(**self.batch).loss)
+        self.finish_step(self.loss())
+
+    def loss(self) -> torch.Tensor:
+        """Run a forward pass with labels, and return its loss."""
+        with torch.autocast(self.device_type, torch.bfloat16, enabled=self._bf16):
+            return cast(torch.Tensor, self.model(**self.batch).loss)
 
     def finish_step(self, loss: torch.Tensor) -> None:
         """Run what follows the forward pass."""
@@ -121,6 +135,18 @@ class Run:
         self.optimizer.step()
         self.tuner.after_step()
         self.optimizer.zero_grad(set_to_none=True)
+
+
+def _optimizer(steps: Steps, model: Any, parameters: list[torch.nn.Parameter]) -> Optimizer:
+    """Return the optimizer that transformers' Trainer would make."""
+    arguments = TrainingArguments(
+        output_dir="none", optim=steps.optim, learning_rate=steps.learning_rate, use_cpu=True, report_to="none"
+    )
+    try:
+        make, options = Trainer.get_optimizer_cls_and_kwargs(arguments, model)
+        return cast(Optimizer, make(parameters, **options))
+    except (ImportError, RuntimeError, TypeError, ValueError) as error:
+        raise ConfigError(f"optim={steps.optim!r} cannot be used here: {error}") from error
 
 
 def meta_step(steps: Steps) -> tuple[Any, dict[str, torch.Tensor]]:
@@ -156,7 +182,7 @@ def measure_tensors(steps: Steps) -> dict[str, Any]:
     with StepPeaks(run.model, run.device_type) as step_peaks:
         for _ in range(steps.count):
             run.tuner.before_step()
-            loss = run.model(**run.batch).loss
+            loss = run.loss()
             run.finish_step(loss)
             del loss
             step_peaks.optimizer_moved(run.optimizer)
@@ -164,7 +190,7 @@ def measure_tensors(steps: Steps) -> dict[str, Any]:
     run.tuner.before_step()
     predicted = kept(run.model, run.batch)
     with SavedMeter(run.model) as meter:
-        loss = run.model(**run.batch).loss
+        loss = run.loss()
     run.finish_step(loss)
     return {
         "class": type(run.model).__name__,

@@ -13,7 +13,7 @@ head always trains.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import Field
@@ -91,6 +91,10 @@ class Auto(base.Method):
         """Return the units of the modules chosen for this step."""
         return self._chosen
 
+    def heaviest(self) -> frozenset[str]:
+        """Return the units of the set that costs most within the capacity."""
+        return self._set(self._costs)
+
     def before(self, step: int, parameters: Parameters) -> None:
         """Copy the weights by which the active modules are judged."""
         self._distances.copy((self._judged(name) for name in self._active_modules()), parameters)
@@ -116,9 +120,13 @@ class Auto(base.Method):
         most = max(known.values(), default=0.0)
         first = 2 * most + 1  # what has not trained yet comes before all that has, in random order
         values = [known.get(self._judged(name), first * (1 + self._rank[name] / 8)) for name in self._modules]
+        self._chosen = self._set(values)
+
+    def _set(self, values: Sequence[float]) -> frozenset[str]:
+        """Return the units of the modules whose values together are most, within the capacity."""
         names = list(self._modules)
         chosen = best_set(values, self._costs, self._levels, self._prices, self._capacity)
-        self._chosen = frozenset(unit for index in chosen for unit in self._modules[names[index]])
+        return frozenset(unit for index in chosen for unit in self._modules[names[index]])
 
     def _active_modules(self) -> list[str]:
         active = self.active(0)

@@ -108,6 +108,15 @@ class Method(ABC):
         """
         return None
 
+    @classmethod
+    def lighter(cls, blocks: int) -> tuple[dict[str, Any], ...]:
+        """Return settings that train less and less, for the planner to try in turn; none if there is nothing to choose.
+
+        Args:
+            blocks: how many the model has.
+        """
+        return ()
+
     def reconfigure(self, model: nn.Module, step: int) -> tuple[Replacement, ...]:
         """Change the model's structure if `step` is the time for it; return what replaced what."""
         return ()

@@ -50,6 +50,11 @@ class Far(base.Method):
         choose: Literal["learned", "random"] = Field("learned", description="which nodes stay; random is the control")
         total_steps: int | None = Field(None, ge=1, description="optimizer steps of the run; a Trainer says it itself")
 
+    @classmethod
+    def lighter(cls, blocks: int) -> tuple[dict[str, Any], ...]:
+        """Return the paper's two retentions."""
+        return ({"retention": 0.4}, {"retention": 0.1})
+
     def prepare(self, model: nn.Module, anatomy: Anatomy) -> None:
         """Bind to a model and remember its FFN weights; a block without an FFN pair raises UnsupportedModel."""
         super().prepare(model, anatomy)

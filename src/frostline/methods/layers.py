@@ -5,6 +5,8 @@ Below the lowest trained block nothing is stored for backward and nothing is pro
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field
 
 from frostline.anatomy import Anatomy, Unit
@@ -23,6 +25,11 @@ class Layers(base.ConstantMethod):
         """`count`: how many blocks train, counted from the top."""
 
         count: int = Field(2, ge=0, description="blocks that train, counted from the top")
+
+    @classmethod
+    def lighter(cls, blocks: int) -> tuple[dict[str, Any], ...]:
+        """Return every number of blocks, all of them first."""
+        return tuple({"count": count} for count in range(blocks, -1, -1))
 
     def trained(self, anatomy: Anatomy) -> tuple[Unit, ...]:
         """Return the units of the last blocks and the head; more blocks than there are raise ConfigError."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 from pydantic import Field
 from torch import nn
@@ -24,6 +25,12 @@ class Lisa(base.Method):
 
         count: int = Field(2, ge=1, description="blocks that train at a time")
         every: int = Field(10, ge=1, description="steps between two draws")
+
+    @classmethod
+    def lighter(cls, blocks: int) -> tuple[dict[str, Any], ...]:
+        """Return numbers of blocks: half of them, a quarter, and so on down to one."""
+        counts = [blocks // 2**power for power in range(1, blocks.bit_length())]
+        return tuple({"count": count} for count in counts if count)
 
     def prepare(self, model: nn.Module, anatomy: Anatomy) -> None:
         """Bind the method to a model; more blocks than there are raise ConfigError."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from pydantic import Field
 from torch import nn
@@ -31,6 +32,11 @@ class ScheduledMethod(base.Method):
         super().prepare(model, anatomy)
         self._scheduled = tuple(unit for unit in anatomy.units if _is_scheduled(unit))
         self._always = tuple(unit for unit in anatomy.units if not _is_scheduled(unit))
+
+    @classmethod
+    def lighter(cls, blocks: int) -> tuple[dict[str, Any], ...]:
+        """Return rates from one half up to the highest that the paper uses."""
+        return tuple({"rate": rate} for rate in (0.5, 0.75, 0.9, 0.95))
 
     def units(self) -> tuple[Unit, ...]:
         """Return the scheduled units."""

@@ -8,11 +8,26 @@ from frostline.children import serve
 
 
 def do(job: dict[str, Any], parent: TextIO) -> dict[str, Any]:
-    """Return a plan, or the peak of a small run's process."""
-    if job["kind"] == "plan":
-        from frostline.planner.request import from_json, make_plan
+    """Return a plan, the tensors of a first step, the peak of a small run's process, or the seconds of a step."""
+    return _KINDS[job["kind"]](job)
 
-        return make_plan(from_json(job["request"]))
+
+def _plan(job: dict[str, Any]) -> dict[str, Any]:
+    from frostline.planner.request import from_json, make_plan
+
+    return make_plan(from_json(job["request"]))
+
+
+def _first_step(job: dict[str, Any]) -> dict[str, Any]:
+    from frostline.meter.steps import Steps
+    from frostline.planner.rehearsal import rehearse
+
+    sets = None if job["active"] is None else [frozenset(job["active"])]
+    found = rehearse(Steps(**job["steps"]), sets, job["device"], parts=job["parts"], fresh=True)
+    return {"peak": found.peak}
+
+
+def _runtime(job: dict[str, Any]) -> dict[str, Any]:
     import tempfile
     from io import StringIO
 
@@ -24,6 +39,18 @@ def do(job: dict[str, Any], parent: TextIO) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         config = make_config({**job["config"], "output": f"{folder}/run"})
         return {"process_peak": run(config, console=Console(file=StringIO()))["memory"]["process_peak"]}
+
+
+def _seconds(job: dict[str, Any]) -> dict[str, Any]:
+    import statistics
+
+    from frostline.meter.steps import Steps, measure_process
+
+    measured = measure_process(Steps(**job["steps"], allocator="compact"))
+    return {"seconds": statistics.median(measured["step_seconds"][1:])}
+
+
+_KINDS = {"plan": _plan, "first_step": _first_step, "runtime": _runtime, "seconds": _seconds}
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import Any
 from frostline.anatomy import discover
 from frostline.meter.steps import Steps, meta_step
 from frostline.methods.knapsack import best_set
+from frostline.planner.limits import Limits
 from frostline.planner.rehearsal import Rehearsal, rehearse
 from frostline.profile import Profile, profile
 
@@ -32,14 +33,17 @@ class Prices:
         levels: of each of them.
         depths: of each level as the deepest, bytes.
         units: of each module.
-        rest: bytes of the peak besides.
     """
 
     costs: dict[str, int]
     levels: tuple[int, ...]
     depths: tuple[int, ...]
     units: dict[str, frozenset[str]]
-    rest: int = 0
+
+    @property
+    def most(self) -> int:
+        """The bytes that everything together needs."""
+        return sum(self.costs.values()) + max(self.depths)
 
     @property
     def least(self) -> int:
@@ -61,58 +65,70 @@ class Prices:
         return frozenset().union(*(self.units[name] for name in names)), cost
 
 
-def prices(steps: Steps, device: str = "cpu", **how: Any) -> Prices:
+def prices(steps: Steps, **how: Any) -> Prices:
     """Return what `auto` pays for what, under the storage and the optimizer-state policy of `steps`.
 
     Args:
         steps: what to run.
-        device: `cpu` or `cuda`.
-        how: `parts` and `evaluation`, as for `rehearse`.
+        how: `device`, `parts`, `evaluation` and `source`, as for `rehearse`.
     """
-    model, batch = meta_step(steps)
-    found = profile(model, discover(model), batch, storage=steps.storage, device=device)
+    model, batch = how.get("source", meta_step)(steps)
+    found = profile(model, discover(model, batch), batch, storage=steps.storage, device=how.get("device", "cpu"))
     top = len(found.static) - 1
     below = {name: weights for name, weights in found.weights.items() if weights.level < top}
     costs = {name: _cost(found, name, steps.optimizer_state == "keep") for name in below}
     levels = tuple(weights.level for weights in below.values())
     depths = tuple(found.waiting_from(level) - found.waiting_from(top) for level in range(top + 1))
-    paid = Prices(costs, levels, depths, {name: frozenset(weights.units) for name, weights in below.items()})
-    nothing = _rehearsed(steps, paid, frozenset(), device, how).peak
-    everything, cost = paid.costliest(sum(costs.values()) + max(depths))
-    return replace(paid, rest=max(nothing, _rehearsed(steps, paid, everything, device, how).peak - cost))
+    return Prices(costs, levels, depths, {name: frozenset(weights.units) for name, weights in below.items()})
 
 
-def heaviest(
-    steps: Steps, paid: Prices, tensors: int, device: str = "cpu", **how: Any
-) -> tuple[dict[str, Any], Rehearsal]:
-    """Return `auto`'s settings for a peak of tensors, and what the costliest set under them takes.
+def heaviest(steps: Steps, paid: Prices, limits: Limits, **how: Any) -> tuple[dict[str, Any], Rehearsal]:
+    """Return `auto`'s settings within the limits, and what the costliest set under them takes.
 
     The sums are no more than a bound on most sets, so the capacity is corrected by what rehearsals of the costliest
-    sets leave of the budget, or lack, a few times. If nothing fits, the settings are those of the cheapest set.
+    sets leave of the memory, or lack, a few times; then it is halved between what is too much work and what is not.
+    If nothing fits, the settings are those of the cheapest set.
     """
-    capacity = max(tensors - paid.rest, paid.least)
-    found: tuple[int, Rehearsal] | None = None
+    capacity = paid.least
+    taken = _rehearsed(steps, paid, paid.costliest(capacity)[0], how)
+    if not limits.memory_fits(taken) or not limits.work_fits(taken):
+        return paid.settings(capacity), taken
+    least = found = capacity, taken
+    capacity = max(limits.tensors - _rest(steps, paid, how), paid.least)
     for _ in range(_CORRECTIONS):
         units, cost = paid.costliest(capacity)
-        taken = _rehearsed(steps, paid, units, device, how)
-        if taken.peak > tensors:
-            if found is not None or capacity == paid.least:
-                break
-            capacity = max(cost - (taken.peak - tensors), paid.least)
-        else:
+        taken = _rehearsed(steps, paid, units, how)
+        over = taken.peak - limits.tensors
+        if over <= 0:
             found = capacity, taken
-            if tensors - taken.peak < tensors // 50:
+            if -over < limits.tensors // 50:
                 break
-            capacity += tensors - taken.peak
-    if found is None:
-        found = capacity, taken
+        elif found[0] > paid.least:
+            break
+        capacity = max((cost if over > 0 else capacity) - over, paid.least)
+    if not limits.work_fits(found[1]):
+        fits, too_much = least, found[0]
+        for _ in range(_CORRECTIONS):
+            capacity = (fits[0] + too_much) // 2
+            taken = _rehearsed(steps, paid, paid.costliest(capacity)[0], how)
+            if limits.work_fits(taken):
+                fits = capacity, taken
+            else:
+                too_much = capacity
+        found = fits
     return paid.settings(found[0]), found[1]
 
 
-def _rehearsed(steps: Steps, paid: Prices, units: frozenset[str], device: str, how: dict[str, Any]) -> Rehearsal:
+def _rest(steps: Steps, paid: Prices, how: dict[str, Any]) -> int:
+    """Return the bytes of the peak besides what the sums say, where everything trains."""
+    everything, cost = paid.costliest(paid.most)
+    return _rehearsed(steps, paid, everything, how).peak - cost
+
+
+def _rehearsed(steps: Steps, paid: Prices, units: frozenset[str], how: dict[str, Any]) -> Rehearsal:
     """Return what two steps in a row take in which `auto` trains these units."""
     own = replace(steps, method="auto", settings=paid.settings(_UNLIMITED))
-    return rehearse(own, [units, units], device, **how)
+    return rehearse(own, [units], **how)
 
 
 def _cost(found: Profile, name: str, state_stays: bool) -> int:

@@ -7,9 +7,10 @@ tensors is that of the real step, but for what operations allocate inside themse
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 from unittest.mock import patch
 
 import torch
@@ -19,29 +20,30 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from frostline.errors import FrostlineError, UnsupportedModel
 from frostline.meter.step_peaks import StepPeaks
 from frostline.meter.steps import Run, Steps, meta_step
+from frostline.meter.work import Work, WorkCounter
 from frostline.models import quiet
 
 Active = frozenset[str]
+Source = Callable[[Steps], tuple[Any, dict[str, Tensor]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """What rehearsed steps take, in bytes.
+    """What rehearsed steps take.
 
     Attributes:
-        peak: of all tensors together.
-        at_peak: what that was made of: weights, gradients, optimizer, saved, other.
-        saved: most that waited for backward at any moment.
+        peak: bytes of all tensors together.
+        at_peak: what that was made of: weights, gradients, optimizer, saved, other; bytes.
+        saved: most bytes that waited for backward at any moment.
+        work: of one whole step, the last of those that the schedule chose.
+        upload: bytes of all weights that may ever train: what a device of a fleet sends.
     """
 
     peak: int
     at_peak: dict[str, int]
     saved: int
-
-    def __or__(self, other: Rehearsal) -> Rehearsal:
-        """Return the one of the higher peak, with the most saved of both."""
-        higher = self if self.peak >= other.peak else other
-        return Rehearsal(higher.peak, higher.at_peak, max(self.saved, other.saved))
+    work: Work
+    upload: int
 
 
 def rehearse(
@@ -50,30 +52,39 @@ def rehearse(
     device: str = "cpu",
     *,
     worst: bool = False,
-    parts: bool = False,
+    parts: int = 1,
     evaluation: int = 0,
+    fresh: bool = False,
+    source: Source = meta_step,
 ) -> Rehearsal:
     """Return the highest peak over steps on fake tensors.
 
     Args:
-        steps: what to run; `count` steps of its schedule, unless `sets` are given.
-        sets: the units that train at each step, in place of the schedule's.
+        steps: what to run; `count` steps of its schedule, one if it never changes, unless `sets` are given.
+        sets: the units that train at each step, in place of the schedule's; those of the first have trained before.
         device: where the real steps shall run, `cpu` or `cuda`.
         worst: after the schedule's own sets, also the heaviest that it may come to.
-        parts: the batch is a part of one: gradients of the parts before it are there already.
+        parts: of which the batch is one: gradients of the parts before it are there already.
         evaluation: examples in a forward pass of the evaluation between two steps, 0 for none.
+        fresh: nothing has trained before: the optimizer has no state yet.
+        source: gives the model and a batch, on the meta device; made from the names in `steps` unless told otherwise.
 
     Raises:
         ConfigError: something in `steps` is refused.
         UnsupportedModel: the step depends on the data, or was not understood.
     """
     quiet()
-    model, batch = meta_step(steps)
+    model, batch = source(steps)
     try:
         with _fakes(), torch.random.fork_rng(devices=[]):
             _materialise(model, torch.device(device))
             run = Run(steps, model, {name: _empty(value, device) for name, value in batch.items()})
-            return _rehearsed(run, sets if sets is not None else _schedule(run, steps.count, worst), parts, evaluation)
+            heaviest = run.tuner.heaviest() if worst else None
+            count = 1 if run.tuner.constant else steps.count
+            if not fresh:
+                _fill_optimizer(run, sets[0] if sets else None)
+            own: list[Active | None] = list(sets) if sets is not None else [None] * count
+            return _rehearsed(run, own, [] if heaviest is None else [heaviest] * 2, parts, evaluation)
     except FrostlineError:
         raise
     except Exception as error:
@@ -83,31 +94,35 @@ def rehearse(
         ) from error
 
 
-def _schedule(run: Run, count: int, worst: bool) -> list[Active | None]:
-    heaviest = run.tuner.heaviest() if worst else None
-    return [*[None] * count, *([] if heaviest is None else [heaviest] * 2)]
-
-
-def _rehearsed(run: Run, sets: Sequence[Active | None], parts: bool, evaluation: int) -> Rehearsal:
+def _rehearsed(
+    run: Run, own: Sequence[Active | None], more: Sequence[Active | None], parts: int, evaluation: int
+) -> Rehearsal:
+    """Rehearse the schedule's own sets, of which the last says how much work a step is, and more for their peak."""
     run.batch.pop("attention_mask", None)  # it masks nothing, and models that look at its values drop it
-    _fill_optimizer(run)
-    with StepPeaks(run.model, run.device_type) as peaks:
+    work = Work()
+    with StepPeaks(run.model, run.device_type) as peaks, WorkCounter() as counter:
         peaks.optimizer_moved(run.optimizer)
-        for active in sets:
+        for index, active in enumerate((*own, *more)):
             run.tuner.force(active)
+            counter.take()
             run.tuner.before_step()
-            if parts:
-                run.model(**run.batch).loss.backward()
-            loss = run.model(**run.batch).loss
+            before = Work()
+            if parts > 1:
+                run.loss().backward()
+                before = counter.take()
+            loss = run.loss()
             run.finish_step(loss)
             del loss
+            if index < len(own):
+                work = counter.take() + before * (parts - 1)
             peaks.optimizer_moved(run.optimizer)
             if evaluation:
                 _evaluate(run, evaluation)
             peaks.end_step()
     memory = peaks.memory()
+    upload = sum(parameter.nbytes for parameter in run.tuner.candidate_parameters())
     run.tuner.finish()
-    return Rehearsal(memory["tensor_peak"], memory["at_tensor_peak"], memory["saved_activations"])
+    return Rehearsal(memory["tensor_peak"], memory["at_tensor_peak"], memory["saved_activations"], work, upload)
 
 
 @contextmanager
@@ -148,11 +163,14 @@ def _evaluate(run: Run, examples: int) -> None:
     run.model.train()
 
 
-def _fill_optimizer(run: Run) -> None:
-    """Give the optimizer the state of every unit that it will come to hold, as after a long run."""
-    if run.tuner.plan.optimizer_state != "keep":
-        return
-    for parameter in run.tuner.candidate_parameters():
+def _fill_optimizer(run: Run, active: Active | None) -> None:
+    """Give the optimizer the state that it holds after a long run: of all that may train, or of these units alone."""
+    if run.tuner.plan.optimizer_state == "keep" or run.tuner.constant:
+        parameters = run.tuner.candidate_parameters()
+    else:
+        always = frozenset(unit.name for unit in run.tuner.always) if active is not None else frozenset()
+        parameters = run.tuner.parameters_of((active or frozenset()) | always)
+    for parameter in parameters:
         parameter.grad = torch.zeros_like(parameter)
     run.optimizer.step()
     run.optimizer.zero_grad(set_to_none=True)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from frostline import methods
+from frostline.anatomy import discover
 from frostline.budget import free_memory, parse_budget, total_memory
 from frostline.errors import ConfigError
-from frostline.meter.steps import Steps
-from frostline.planner.ladder import ladder
-from frostline.planner.runtime import Runtime, runtime
-from frostline.planner.search import Found, Tried, largest, search, smallest
+from frostline.meter.steps import Steps, meta_step
+from frostline.planner.ladder import Rung, ladder, suffixes
+from frostline.planner.limits import Limits
+from frostline.planner.machine import Machine, machine
+from frostline.planner.rehearsal import Source, rehearse
+from frostline.planner.search import Tried, largest, search, smallest
 
 Choice = str | dict[str, str]
+_OF_STEPS = ("method", "settings", "storage", "optimizer_state", "fused_backward")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +26,20 @@ class Request:
     """A model, a shape and a budget.
 
     Attributes:
-        model, batch_size, sequence_length, image_size: as for `frostline.meter.steps.Steps`; the longest batch.
+        model, batch_size, sequence_length, image_size, optim, bf16: as for `frostline.meter.steps.Steps`; the longest
+            batch.
         budget: bytes, or text as `parse_budget` reads it: of the whole process on a CPU, of the GPU's memory on one.
+        seconds, flops: of a step, at most; seconds need a machine that was calibrated.
+        upload: bytes of all weights that may ever train, at most: what a device of a fleet sends.
         device: `cpu` or `cuda`.
         method, settings: kept if given; the planner chooses if None.
         storage: kept if given; the planner chooses if None.
         optimizer_state: of frozen units, of a method that is given.
         fused: whether each weight may move within backward; not where gradients are clipped or added up.
+        accumulation: batches of that size whose gradients are added up for one step.
         evaluation: examples in a forward pass of the evaluation, 0 for none.
+        keys: of a plan that is there already, as `make_plan` returns it: nothing is chosen, all is predicted.
+        runtime: bytes of the process besides its tensors, where they are known better than by calibration.
     """
 
     model: str
@@ -36,22 +47,41 @@ class Request:
     budget: str | int
     sequence_length: int | None = None
     image_size: int | None = None
+    seconds: float | None = None
+    flops: float | None = None
+    upload: str | int | None = None
     device: str = "cpu"
     method: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     storage: Choice | None = None
     optimizer_state: str = "keep"
+    optim: str = "adamw_torch_fused"
+    bf16: bool = False
     fused: bool = True
+    accumulation: int = 1
     evaluation: int = 0
+    keys: dict[str, Any] | None = None
+    runtime: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for a value that cannot be."""
+        if self.device not in ("cpu", "cuda"):
+            raise ConfigError(f"device {self.device!r} is not understood: say cpu or cuda.")
+        for name, value in (("seconds", self.seconds), ("flops", self.flops)):
+            if value is not None and not 0 < value < float("inf"):
+                raise ConfigError(f"a limit of {value} {name} a step is refused: give more than 0.")
 
 
-def make_plan(request: Request) -> dict[str, Any]:
+def make_plan(request: Request, source: Source = meta_step) -> dict[str, Any]:
     """Return the plan of a request and how it was found.
 
+    Args:
+        request: what is wanted.
+        source: as for `rehearse`.
+
     Returns:
-        `budget`, `runtime` (bytes of the process besides tensors, and whether that was measured here), `plan` (keys of
-        `frostline train`), `predicted` (`peak`, `tensors`, `at_peak`, `saved`), `rungs` (each with `name`, `costs`,
-        `peak`, `fits`), and `warnings`.
+        `request`, `budget`, `runtime` (bytes of the process besides tensors), `plan` (keys of `frostline train`),
+        `predicted` (see `_prediction`), `rungs` (each with `name`, `costs`, `fits` and a prediction), `warnings`.
 
     Raises:
         BudgetError: the budget is no amount of memory; BudgetInfeasible if no plan fits it.
@@ -59,53 +89,79 @@ def make_plan(request: Request) -> dict[str, Any]:
         UnsupportedModel: the model was not understood, or its step cannot be rehearsed.
     """
     budget = parse_budget(request.budget)
-    if request.device not in ("cpu", "cuda"):
-        raise ConfigError(f"device {request.device!r} is not understood: say cpu or cuda.")
-    besides = runtime(request.device)
-    found = search(_steps(request), budget, besides.bytes, _rungs(request), request.device, request.evaluation)
+    here = _machine(request)
+    limits = _limits(request, budget, here)
+    found = search(_steps(request), limits, here.runtime, _rungs(request, source), **_how(request, source))
     return {
+        "request": {**asdict(request), "budget": budget},
         "budget": budget,
-        "runtime": {"bytes": besides.bytes, "measured": besides.measured},
+        "runtime": here.runtime,
         "plan": plan_of(found.chosen),
-        "predicted": {
-            "peak": found.peak,
-            "tensors": found.chosen.rehearsal.peak,
-            "at_peak": found.chosen.rehearsal.at_peak,
-            "saved": found.chosen.rehearsal.saved,
-        },
-        "rungs": [_record(tried, budget, besides) for tried in found.tried],
+        "predicted": _prediction(found.chosen, here),
+        "rungs": [
+            {
+                "name": tried.rung.name,
+                "costs": tried.rung.costs,
+                "fits": not limits.broken(tried.rehearsal),
+                **_prediction(tried, here),
+            }
+            for tried in found.tried
+        ],
         "warnings": _warnings(request, budget),
     }
 
 
-def smallest_budget(request: Request) -> int:
+def smallest_budget(request: Request, source: Source = meta_step) -> int:
     """Return the bytes of the smallest budget that any plan for the request fits."""
-    besides = runtime(request.device)
-    least = smallest(_steps(request), _rungs(request), request.device, request.evaluation)
-    return least.rehearsal.peak + besides.bytes
+    least = smallest(_steps(request), _rungs(request, source), **_how(request, source))
+    return least.rehearsal.peak + _machine(request).runtime
 
 
-def largest_batch(request: Request) -> int:
+def largest_batch(request: Request, source: Source = meta_step) -> int:
     """Return the most examples that a rung which splits no batch takes within the budget; 0 if not even one."""
-    tensors = parse_budget(request.budget) - runtime(request.device).bytes
-    rung = [rung for rung in _rungs(request) if rung.parts == 1][-1]
-    return largest(_steps(request), tensors, rung, request.device, request.evaluation)
+    tensors = parse_budget(request.budget) - _machine(request).runtime
+    rungs = _rungs(request, source)
+    rung = [rung for rung in rungs if rung.split == 1][-1]
+    return largest(_steps(request), tensors, rung, **_how(request, source))
+
+
+def full_fine_tuning(request: Request, source: Source = meta_step) -> dict[str, Any]:
+    """Return what stock full fine-tuning of the whole batch would take, as the prediction of a plan."""
+    rung = Rung("full", "nothing", {"method": "full", "storage": "exact"})
+    steps = Steps(**{**asdict(_steps(request)), **rung.changes, "settings": {}, "optimizer_state": "keep"})
+    return _prediction(Tried(rung, steps, rehearse(steps, **_how(request, source))), _machine(request))
 
 
 def plan_of(tried: Tried) -> dict[str, Any]:
     """Return the keys of `frostline train` that a rung stands for."""
     steps = tried.steps
-    keys: dict[str, Any] = {
-        "method": steps.method,
-        "settings": steps.settings,
-        "storage": steps.storage,
-        "optimizer_state": steps.optimizer_state,
-        "fused_backward": steps.fused_backward,
-        "batch_size": steps.batch_size,
-        "gradient_accumulation_steps": tried.rung.parts,
-        "allocator": "compact",
-    }
+    keys: dict[str, Any] = {name: getattr(steps, name) for name in _OF_STEPS}
+    keys |= {"batch_size": steps.batch_size, "gradient_accumulation_steps": tried.rung.parts, "allocator": "compact"}
     return keys | ({"max_grad_norm": 0.0} if steps.fused_backward else {})
+
+
+def from_json(values: Mapping[str, Any]) -> Request:
+    """Return the request that JSON values stand for; ConfigError if they are none."""
+    try:
+        return Request(**values)
+    except TypeError as error:
+        raise ConfigError(f"these values are no request for a plan: {error}") from error
+
+
+def _machine(request: Request) -> Machine:
+    if request.runtime is not None:
+        return Machine(request.runtime)
+    return machine(request.device)
+
+
+def _limits(request: Request, budget: int, here: Machine) -> Limits:
+    if request.seconds is not None and here.speed is None:
+        raise ConfigError(
+            f"a limit of {request.seconds} seconds a step needs the speed of this machine: run `frostline calibrate` "
+            "once, or limit the FLOPs."
+        )
+    upload = None if request.upload is None else parse_budget(request.upload)
+    return Limits(budget - here.runtime, request.seconds, request.flops, upload, here.speed)
 
 
 def _steps(request: Request) -> Steps:
@@ -117,17 +173,54 @@ def _steps(request: Request) -> Steps:
         method=request.method or "full",
         settings=request.settings,
         optimizer_state=request.optimizer_state,
+        optim=request.optim,
+        bf16=request.bf16,
         count=2,
     )
 
 
-def _rungs(request: Request) -> Any:
-    return ladder(request.method, request.batch_size, request.storage, fused=request.fused)
+def _rungs(request: Request, source: Source) -> list[Rung]:
+    if request.keys is not None:
+        changes = {name: request.keys[name] for name in _OF_STEPS if name in request.keys}
+        return [Rung("as planned", "", changes, accumulation=request.accumulation)]
+    lighter: tuple[dict[str, Any], ...] = ()
+    blocks = 0
+    if request.upload is not None or (request.method is not None and not request.settings):
+        model, batch = source(_steps(request))
+        blocks = len(discover(model, batch).blocks)
+    if request.method is not None and not request.settings:
+        lighter = methods.get(request.method).lighter(blocks)
+    rungs = ladder(
+        request.method,
+        request.batch_size,
+        request.storage,
+        fused=request.fused,
+        lighter=lighter,
+        accumulation=request.accumulation,
+    )
+    if request.upload is None or request.method is not None:
+        return rungs
+    return [rung for rung in rungs if not rung.budgeted] + suffixes(request.storage, blocks)
 
 
-def _record(tried: Tried, budget: int, besides: Runtime) -> dict[str, Any]:
-    peak = tried.rehearsal.peak + besides.bytes
-    return {"name": tried.rung.name, "costs": tried.rung.costs, "peak": peak, "fits": peak <= budget}
+def _how(request: Request, source: Source) -> dict[str, Any]:
+    return {"device": request.device, "evaluation": request.evaluation, "source": source}
+
+
+def _prediction(tried: Tried, here: Machine) -> dict[str, Any]:
+    """Return bytes at the peak (`peak` of the process, `tensors`, `at_peak` by category), `saved` for backward at most,
+    `flops` and `seconds` of a step (None where the machine was not calibrated), and `upload`.
+    """
+    found = tried.rehearsal
+    return {
+        "peak": found.peak + here.runtime,
+        "tensors": found.peak,
+        "at_peak": found.at_peak,
+        "saved": found.saved,
+        "flops": found.work.flops,
+        "seconds": None if here.speed is None else here.speed.seconds(found.work),
+        "upload": found.upload,
+    }
 
 
 def _warnings(request: Request, budget: int) -> list[str]:
@@ -138,11 +231,3 @@ def _warnings(request: Request, budget: int) -> list[str]:
     if budget > free_memory():
         return [f"the budget is more than the {free_memory():,} bytes of memory that are free now."]
     return []
-
-
-def from_json(values: Mapping[str, Any]) -> Request:
-    """Return the request that JSON values stand for."""
-    return Request(**values)
-
-
-__all__ = ["Found", "Request", "from_json", "largest_batch", "make_plan", "plan_of", "smallest_budget"]

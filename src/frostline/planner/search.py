@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from frostline.budget import written
 from frostline.errors import BudgetInfeasible
 from frostline.meter.steps import Steps
 from frostline.planner.ladder import Rung
+from frostline.planner.limits import Limits
 from frostline.planner.pricing import Prices, heaviest, prices
 from frostline.planner.rehearsal import Rehearsal, rehearse
 
@@ -55,30 +57,36 @@ class Found:
         return self.chosen.rehearsal.peak + self.runtime
 
 
-def search(
-    steps: Steps, budget: int, runtime: int, rungs: Sequence[Rung], device: str = "cpu", evaluation: int = 0
-) -> Found:
-    """Return the first rung whose predicted peak is within the budget.
+def search(steps: Steps, limits: Limits, runtime: int, rungs: Sequence[Rung], **how: Any) -> Found:
+    """Return the first rung within the limits.
 
     Args:
         steps: model, batch and what else the user asked for.
-        budget: bytes, of the whole process on a CPU.
+        limits: of a step.
         runtime: bytes of the process besides tensors.
         rungs: as `ladder` gives them.
-        device: `cpu` or `cuda`.
-        evaluation: examples in a forward pass of the evaluation, 0 for none.
+        how: `device`, `evaluation` and `source`, as for `rehearse`.
 
     Raises:
-        BudgetInfeasible: none fits; names the smallest budget that one would.
+        BudgetInfeasible: none fits; names the smallest budget that one would, or the limit that cannot be kept.
     """
-    attempt = _Attempt(steps, device, evaluation)
+    attempt = _Attempt(steps, how)
     tried: list[Tried] = []
     for rung in rungs:
-        tried.append(attempt.at(rung, budget - runtime))
-        if tried[-1].rehearsal.peak + runtime <= budget:
+        if rung.split > 1 and limits.memory_fits(tried[-1].rehearsal):
+            break  # to split the batch makes no less work and nothing less to send
+        tried.append(attempt.at(rung, limits))
+        if not limits.broken(tried[-1].rehearsal):
             return Found(tuple(tried), runtime)
+    fitting = [t for t in tried if limits.memory_fits(t.rehearsal)]
+    if fitting:
+        nearest = min(fitting, key=lambda t: len(limits.broken(t.rehearsal)))
+        raise BudgetInfeasible(
+            f"no way to train {steps.model} within the limits was found: {nearest.rung.name}, the nearest within the "
+            f"memory, takes {' and '.join(limits.broken(nearest.rehearsal))}. Loosen that limit, or the memory's."
+        )
     least = min(tried, key=lambda t: t.rehearsal.peak)
-    needed = least.rehearsal.peak + runtime
+    needed, budget = least.rehearsal.peak + runtime, limits.tensors + runtime
     parts = ", ".join(f"{name} {written(size)}" for name, size in least.rehearsal.at_peak.items() if size)
     raise BudgetInfeasible(
         f"a budget of {written(budget)} ({budget:,} bytes) is too small: the smallest that {steps.model} can be "
@@ -87,14 +95,14 @@ def search(
     )
 
 
-def smallest(steps: Steps, rungs: Sequence[Rung], device: str = "cpu", evaluation: int = 0) -> Tried:
+def smallest(steps: Steps, rungs: Sequence[Rung], **how: Any) -> Tried:
     """Return the rung that takes least: the last one, or the last that splits no batch, where splitting is vain."""
-    attempt = _Attempt(steps, device, evaluation)
-    ends = [*[rung for rung in rungs if rung.parts == 1][-1:], rungs[-1]]
-    return min((attempt.at(rung, 0) for rung in ends), key=lambda tried: tried.rehearsal.peak)
+    attempt = _Attempt(steps, how)
+    ends = [*[rung for rung in rungs if rung.split == 1][-1:], rungs[-1]]
+    return min((attempt.at(rung, Limits(0)) for rung in ends), key=lambda tried: tried.rehearsal.peak)
 
 
-def largest(steps: Steps, tensors: int, rung: Rung, device: str = "cpu", evaluation: int = 0) -> int:
+def largest(steps: Steps, tensors: int, rung: Rung, **how: Any) -> int:
     """Return the most examples in a step of a rung whose tensors stay within so many bytes, `MOST` at most; 0 if none.
 
     The peak grows nearly evenly with the examples, so a line through two rehearsals says how many, and a rehearsal of
@@ -102,7 +110,7 @@ def largest(steps: Steps, tensors: int, rung: Rung, device: str = "cpu", evaluat
     """
 
     def peak(examples: int) -> int:
-        return _Attempt(replace(steps, batch_size=examples), device, evaluation).at(rung, 0).rehearsal.peak
+        return _Attempt(replace(steps, batch_size=examples), how).at(rung, Limits(0)).rehearsal.peak
 
     low, high = (steps.batch_size, peak(steps.batch_size)), (2 * steps.batch_size, peak(2 * steps.batch_size))
     for _ in range(_CORRECTIONS):
@@ -120,21 +128,17 @@ def largest(steps: Steps, tensors: int, rung: Rung, device: str = "cpu", evaluat
 @dataclass
 class _Attempt:
     steps: Steps
-    device: str
-    evaluation: int
+    how: dict[str, Any]
     priced: dict[str, Prices] = field(default_factory=dict)
 
-    def at(self, rung: Rung, tensors: int) -> Tried:
-        """Rehearse a rung; a budgeted one so that its tensors stay within so many bytes, if it can."""
-        part = replace(self.steps, **rung.changes, batch_size=-(-self.steps.batch_size // rung.parts))
-        parts = rung.parts > 1
+    def at(self, rung: Rung, limits: Limits) -> Tried:
+        """Rehearse a rung; a budgeted one so that it stays within the limits, if it can."""
+        part = replace(self.steps, **rung.changes, batch_size=-(-self.steps.batch_size // rung.split))
+        how = {**self.how, "parts": rung.parts}
         if not rung.budgeted:
-            return Tried(
-                rung, part, rehearse(part, None, self.device, worst=True, parts=parts, evaluation=self.evaluation)
-            )
+            return Tried(rung, part, rehearse(part, worst=True, **how))
         key = f"{part.optimizer_state} {part.batch_size}"
         if key not in self.priced:
-            self.priced[key] = prices(part, self.device, parts=parts, evaluation=self.evaluation)
-        paid = self.priced[key]
-        settings, peak = heaviest(part, paid, tensors, self.device, parts=parts, evaluation=self.evaluation)
-        return Tried(rung, replace(part, settings=settings), peak)
+            self.priced[key] = prices(part, **how)
+        settings, taken = heaviest(part, self.priced[key], limits, **how)
+        return Tried(rung, replace(part, settings=settings), taken)

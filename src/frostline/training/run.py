@@ -4,6 +4,7 @@ everything that can be refused has been.
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 import tempfile
@@ -18,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import DataCollatorWithPadding, EvalPrediction, PrinterCallback, TrainerCallback, set_seed
 
-from frostline import allocator, methods
+from frostline import allocator, interrupts, methods
 from frostline.config import FREE_ON_RESUME, TrainConfig
 from frostline.errors import (
     CheckpointError,
@@ -34,15 +35,17 @@ from frostline.models import Classifier, load_classifier, quiet
 from frostline.tasks.metrics import decisions, get_metric
 from frostline.tasks.text import TextData, load
 from frostline.training import checkpoints
-from frostline.training.budgeted import Watchdog, enforce, prediction, within_budget
 from frostline.training.card import model_card
 from frostline.training.early_stopping import AlreadyStopped, EarlyStopping
 from frostline.training.encoding import tokenize
+from frostline.training.enforce import enforce
+from frostline.training.planned import as_started, prediction, within_budget
 from frostline.training.record import opening_record, require_same, summary
 from frostline.training.recorder import Recorder, StepClock, StopOnInterrupt
 from frostline.training.run_folder import RunFolder, write_json
 from frostline.training.stopping import explained, stopped
 from frostline.training.trainer import MeasuredTrainer, StepMeasures, require_usable, training_arguments
+from frostline.training.watchdog import FirstStep, Watchdog
 from frostline.tuner import Tuner, prepare
 
 
@@ -70,16 +73,48 @@ def run(
     quiet()
     if resume and overwrite:
         raise ConfigError("resume and overwrite contradict each other: go on with the run, or start it anew.")
+    planned: dict[str, Any] | None = None
+    chosen = config
+    while True:
+        try:
+            return _attempt(chosen, planned, config, resume, overwrite, console, callbacks)
+        except _PlannedAnew as again:
+            chosen, planned = again.config, again.planned
+        gc.collect()  # the first attempt's model
+
+
+class _PlannedAnew(Exception):
+    """The first step was not as predicted, and another plan came out; nothing of the attempt is left."""
+
+    def __init__(self, config: TrainConfig, planned: dict[str, Any]) -> None:
+        super().__init__()
+        self.config, self.planned = config, planned
+
+
+def _attempt(
+    config: TrainConfig,
+    planned: dict[str, Any] | None,
+    asked: TrainConfig,
+    resume: bool,
+    overwrite: bool,
+    console: Console,
+    callbacks: Sequence[TrainerCallback],
+) -> dict[str, Any]:
+    """Run as `config` says, which is what was asked for or, with `planned`, what another plan made of it."""
     folder = RunFolder(config.output)
     former = folder.record() if resume else None
+    if former is not None:
+        config = as_started(config, former)
     checkpoint = _checkpoint_to_resume(folder, former, config) if resume else None
     if former is not None and former["status"] == "finished":
         console.print(f"{config.output} is finished already; nothing is left to do.")
         return former
     if not resume:
         folder.require_new(overwrite=overwrite, keep=[config.model, config.data, config.validation])
-    planned: dict[str, Any] | None = (former or {}).get("planned")
-    if config.budget is not None and former is None:
+    calibrates = planned is None and former is None and config.plan is None
+    if former is not None:
+        planned = former.get("planned")
+    elif planned is None and (config.budget is not None or config.plan is not None):
         config, planned = within_budget(config, console)
     require_usable(config, folder.checkpoints)
     plugins.load(config.plugins)
@@ -116,6 +151,7 @@ def run(
         if changed:
             console.print(f"warning: other versions than at the start of this run: {', '.join(changed)}")
     else:
+        interrupts.check()
         folder.create()
     write_json(folder.run, record)
     write_json(folder.plan, tuner.plan.to_json())
@@ -131,8 +167,14 @@ def run(
     recorder = Recorder(folder, tuner, clock, measures, console)
     keeper = checkpoints.CheckpointCallback(config.save_total_limit, checkpoint)
     interrupt = StopOnInterrupt(console.print)
-    watchdog = Watchdog(planned["budget"]) if planned is not None else None
-    watch = [watchdog] if watchdog is not None else []
+    watchdog, first_step = None, None
+    watch: list[TrainerCallback] = []
+    if planned is not None:
+        watchdog = Watchdog(planned["budget"])
+        watch.append(watchdog)
+        if calibrates:
+            first_step = FirstStep(asked, planned, tuner, watchdog, console)
+            watch.append(first_step)
     ours: list[TrainerCallback] = [clock, keeper, tuner.callback(), *watch, recorder, interrupt]
     if config.early_stopping_patience is not None:
         ours.append(EarlyStopping(config.early_stopping_patience, checkpoint))
@@ -166,6 +208,9 @@ def run(
         raise explained(error, folder, record) from error
     finally:
         recorder.close()
+    if first_step is not None and first_step.again is not None:
+        shutil.rmtree(folder.path)
+        raise _PlannedAnew(*first_step.again)
     if watchdog is not None and watchdog.exceeded is not None:
         raise stopped(watchdog.exceeded, folder, record)
     if interrupt.interrupted and trainer.state.global_step < trainer.state.max_steps:

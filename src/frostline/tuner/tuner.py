@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from frostline import methods
 from frostline.anatomy import Anatomy, Unit, discover
 from frostline.errors import ConfigError, FrostlineError, PlanError, UnsupportedModel, nearest
-from frostline.methods.base import Method, Replacement, validate_settings
+from frostline.methods.base import ConstantMethod, Method, Replacement, validate_settings
 from frostline.plan import Plan
 from frostline.storage import Attached, Choice, Storage
 from frostline.storage.finite import require_finite
@@ -120,7 +120,7 @@ class Tuner:
             self._abandon()
             raise PlanError(f"method {method.name!r} with these settings would train nothing in this model.")
         self._index()
-        trainable = set(self._parameters_of(candidates))
+        trainable = set(self.parameters_of(candidates))
         for parameter in model.parameters():
             parameter.requires_grad_(parameter in trainable)
             if parameter not in trainable:
@@ -177,7 +177,12 @@ class Tuner:
 
     def candidate_parameters(self) -> list[nn.Parameter]:
         """Return every parameter that may ever train, for an optimizer."""
-        return self._parameters_of(self._method.candidates())
+        return self.parameters_of(self._method.candidates())
+
+    def parameters_of(self, names: frozenset[str]) -> list[nn.Parameter]:
+        """Return the parameters of the units of these names, in the order of the units."""
+        order = [p for unit in self._of_unit if unit in names for p in self._of_unit[unit]]
+        return [self._parameters[name] for name in order]
 
     def own_optimizer(self, groups: list[dict[str, Any]], learning_rate: float) -> Optimizer | None:
         """Return the optimizer that the method brings, over these parameter groups; None if any optimizer does."""
@@ -213,6 +218,11 @@ class Tuner:
         self._state = state
         if self._active is not None:
             state.freeze(p for p in self.candidate_parameters() if not p.requires_grad)
+
+    @property
+    def constant(self) -> bool:
+        """Whether the same units train at every step."""
+        return isinstance(self._method, ConstantMethod)
 
     def heaviest(self) -> frozenset[str] | None:
         """Return, of the sets that the schedule may come to, the one with most to hold; None if the first has it."""
@@ -311,10 +321,6 @@ class Tuner:
         self._of_unit = {u.name: u.parameters for u in (*self._method.units(), *self._method.always())}
         self._always = frozenset(u.name for u in self._method.always())
 
-    def _parameters_of(self, names: frozenset[str]) -> list[nn.Parameter]:
-        order = [p for unit in self._of_unit if unit in names for p in self._of_unit[unit]]
-        return [self._parameters[name] for name in order]
-
     def _follow(self, replacements: tuple[Replacement, ...], *, resumed: bool = False) -> None:
         if not replacements:
             return
@@ -332,11 +338,11 @@ class Tuner:
             thaw, freeze = active, self._method.candidates() - self._always - active
         else:
             thaw, freeze = active - self._active, self._active - active
-        frozen = self._parameters_of(freeze)
+        frozen = self.parameters_of(freeze)
         for parameter in frozen:
             parameter.requires_grad_(False)
             parameter.grad = None  # a zero gradient would still let momentum and weight decay move the weight
-        thawed = self._parameters_of(thaw)
+        thawed = self.parameters_of(thaw)
         for parameter in thawed:
             parameter.requires_grad_(True)
         if self._state is not None:

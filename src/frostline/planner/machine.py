@@ -1,0 +1,138 @@
+"""What a plan needs to know of this machine: what a process takes besides its tensors, and how fast it works.
+
+With the compact allocator, what is freed goes back to the system, so the peak of a process is the peak of its tensors
+and a constant: the interpreter, libraries, threads. It is found by a small training run in a fresh process, less what
+its tensors took, once for these versions and this number of threads. The speed is measured when the user asks for it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from platformdirs import user_cache_path
+
+from frostline.children import run_child
+from frostline.errors import FrostlineError
+from frostline.meter.steps import Steps
+from frostline.planner.rehearsal import rehearse
+from frostline.planner.timing import Speed, fit
+from frostline.training.versions import versions
+
+_BATCH, _LENGTH = 2, 16
+_CONFIG = {
+    "max_steps": 3,
+    "batch_size": _BATCH,
+    "max_length": _LENGTH,
+    "eval_strategy": "no",
+    "save_strategy": "no",
+    "allocator": "compact",
+}
+_TIMED: tuple[dict[str, Any], ...] = (
+    {"batch_size": 32, "sequence_length": 128},
+    {"batch_size": 32, "sequence_length": 128, "storage": "compact"},
+    {"batch_size": 16, "sequence_length": 128, "storage": "smallest"},
+    {"batch_size": 32, "sequence_length": 64, "method": "layers", "settings": {"count": 2}},
+    {"batch_size": 8, "sequence_length": 64},
+    {"batch_size": 2, "sequence_length": 16, "storage": "compact"},
+    {"batch_size": 2, "sequence_length": 16},
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What is known of this machine.
+
+    Attributes:
+        runtime: bytes of a training process besides its tensors.
+        speed: None where it was not measured.
+    """
+
+    runtime: int
+    speed: Speed | None = None
+
+
+def machine(device: str = "cpu") -> Machine:
+    """Return what is known of this machine; measures `runtime` if it is not.
+
+    On a GPU the budget is of the GPU's memory, in which there is nothing besides tensors.
+
+    Args:
+        device: `cpu` or `cuda`.
+
+    Raises:
+        FrostlineError: the step could not be run.
+    """
+    if device != "cpu":
+        return Machine(0)
+    known = _read()
+    if "runtime" not in known:
+        known = _write({**known, "runtime": _measure_runtime()})
+    return Machine(known["runtime"], Speed.from_json(known["speed"]) if "speed" in known else None)
+
+
+def calibrate() -> Machine:
+    """Measure both anew, and keep them in the cache folder.
+
+    Raises:
+        FrostlineError: a step could not be run.
+    """
+    speed = _measure_speed()
+    _write({"runtime": _measure_runtime(), "speed": speed.to_json()})
+    return machine()
+
+
+def _measure_runtime() -> int:
+    taken = _measured({"kind": "runtime", "config": _CONFIG})["process_peak"]
+    return int(taken) - rehearse(Steps("minilm", _BATCH, _LENGTH, count=2)).peak
+
+
+def _measure_speed() -> Speed:
+    works, seconds = [], []
+    for case in _TIMED:
+        values = {"model": "minilm", **case}
+        works.append(rehearse(Steps(**values, count=2)).work)
+        seconds.append(float(_measured({"kind": "seconds", "steps": values})["seconds"]))
+    return fit(works, seconds)
+
+
+def _measured(job: dict[str, Any]) -> dict[str, Any]:
+    _, end = run_child("frostline.planner.child", job)
+    if end.result is None:
+        raise FrostlineError(f"this machine could not be measured: {end.reason}")
+    return end.result
+
+
+def _path() -> Path:
+    return user_cache_path("frostline") / "machine.json"
+
+
+def _key() -> str:
+    made_of = {"run": _CONFIG, "threads": torch.get_num_threads(), "processors": os.cpu_count()}
+    return json.dumps({**versions(), **made_of}, sort_keys=True)
+
+
+def _all() -> dict[str, Any]:
+    try:
+        found = json.loads(_path().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _read() -> dict[str, Any]:
+    return dict(_all().get(_key(), {}))
+
+
+def _write(values: dict[str, Any]) -> dict[str, Any]:
+    path = _path()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({**_all(), _key(): values}), encoding="utf-8")
+    except OSError:  # a home that cannot be written to: it is then measured every time
+        pass
+    return values

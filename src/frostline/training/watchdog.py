@@ -1,0 +1,146 @@
+"""Watches a run within a budget: the first step checks the prediction, every step the budget."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import nn
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from frostline import meter
+from frostline.anatomy.sites import kept
+from frostline.budget import written
+from frostline.config import TrainConfig
+from frostline.errors import BudgetExceeded, FrostlineError
+from frostline.meter.steps import Steps
+from frostline.training.planned import ask, within_budget
+from frostline.training.save_and_stop import SaveAndStop
+from frostline.tuner import Tuner
+
+TOLERANCE = 0.05
+"""Of the predicted peak: a first step further from it makes the run plan anew."""
+
+
+class Watchdog(SaveAndStop):
+    """Stops a run whose peak has passed its budget, at the end of that step and with a checkpoint.
+
+    Attributes:
+        exceeded: the error to raise when the Trainer has saved and stopped; None while all is well.
+        shapes: of the last batch.
+    """
+
+    def __init__(self, budget: int) -> None:
+        self.exceeded: BudgetExceeded | None = None
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self._budget = budget
+
+    @property
+    def asked(self) -> bool:
+        """Whether the budget has been passed."""
+        return self.exceeded is not None
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Begin to note the shapes of batches."""
+        kwargs["model"].register_forward_pre_hook(self._note, with_kwargs=True)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Look at the peak since the last step."""
+        peak = meter.peaks().deciding
+        if peak > self._budget and self.exceeded is None:
+            self.exceeded = BudgetExceeded(
+                f"step {state.global_step} took {peak:,} bytes ({written(peak)}), more than the budget of "
+                f"{self._budget:,} ({written(self._budget)}){self._largest_site(kwargs['model'])}."
+            )
+        super().on_step_end(args, state, control, **kwargs)
+
+    def _note(self, model: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        if model.training:
+            self.shapes = {name: tuple(v.shape) for name, v in kwargs.items() if isinstance(v, torch.Tensor)}
+
+    def _largest_site(self, model: nn.Module) -> str:
+        """Say which site kept most of that batch; nothing if the step cannot be traced."""
+        batch = {name: torch.zeros(shape, dtype=torch.long, device="meta") for name, shape in self.shapes.items()}
+        batch.pop("attention_mask", None)
+        try:
+            found = max(kept(model, batch), key=lambda site: site.bytes, default=None)
+        except FrostlineError:
+            return ""
+        if found is None:
+            return ""
+        shape = " x ".join(map(str, self.shapes.get("input_ids", ())))
+        return f"; with its batch of {shape}, {found.module} ({found.operation}) kept most: {written(found.bytes)}"
+
+
+class FirstStep(TrainerCallback):
+    """Compares the first real step with its own prediction; where that was wrong, plans anew with what it measured.
+
+    Args:
+        config: as the user wrote it, with a budget.
+        planned: what the planner found for it.
+        tuner: of the run.
+        watchdog: which knows the batch.
+        console: where it is said.
+
+    Attributes:
+        again: another config and plan for the run to start anew with; None if the plan stays.
+    """
+
+    def __init__(
+        self, config: TrainConfig, planned: dict[str, Any], tuner: Tuner, watchdog: Watchdog, console: Console
+    ) -> None:
+        self.again: tuple[TrainConfig, dict[str, Any]] | None = None
+        self._config, self._planned, self._tuner = config, planned, tuner
+        self._watchdog, self._console = watchdog, console
+        self._active: list[str] = []
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Note what trains."""
+        self._active = sorted(self._tuner.active)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """After the first step compare; ask for the end of this attempt if another plan came out."""
+        if state.global_step != 1:
+            return
+        measured, expected = meter.peaks().deciding, self._expected() + int(self._planned["runtime"])
+        if abs(measured / expected - 1) <= TOLERANCE:
+            return
+        found = f"the first step took {written(measured)} where {written(expected)} were predicted for it"
+        config, planned = within_budget(
+            self._config, Console(quiet=True), self._planned["runtime"] + measured - expected
+        )
+        if planned["plan"] == self._planned["plan"]:
+            self._console.print(f"{found}: the plan stays as it is")
+            return
+        self._console.print(f"{found}: planned anew, {planned['rungs'][-1]['name']}; the run starts again")
+        self.again = config, planned
+        control.should_training_stop = True
+        control.should_save = control.should_evaluate = False
+
+    def _expected(self) -> int:
+        """Return the bytes of all tensors that the first step should have taken, with its own batch and units."""
+        rows, length = self._watchdog.shapes["input_ids"]
+        request, keys = self._planned["request"], self._planned["plan"]
+        steps = Steps(
+            request["model"],
+            rows,
+            length,
+            method=keys["method"],
+            settings=keys["settings"],
+            storage=keys["storage"],
+            optimizer_state=keys["optimizer_state"],
+            fused_backward=keys["fused_backward"],
+            optim=request["optim"],
+            bf16=request["bf16"],
+            count=2,
+        )
+        parts = keys["gradient_accumulation_steps"]
+        active = None if self._tuner.constant else self._active
+        job = {"kind": "first_step", "steps": asdict(steps), "active": active, "parts": parts}
+        return int(ask({**job, "device": request["device"]})["peak"])
