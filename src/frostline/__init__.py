@@ -4,6 +4,8 @@
     Trainer(model, args, ..., callbacks=[tuner.callback()]).train()
     tuner.finish()
 
+With `budget="2GiB", example=batch` it finds the method by itself.
+
 Names are loaded on first use: importing this package imports no torch.
 """
 
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
     from frostline.errors import FrostlineError
     from frostline.methods.base import Method
     from frostline.plan import Plan
-    from frostline.tuner import Tuner, prepare
+    from frostline.scripts import prepare
+    from frostline.tuner import Tuner
 
 _HOMES = {
     "Anatomy": "frostline.anatomy",
@@ -29,7 +32,7 @@ _HOMES = {
     "Tuner": "frostline.tuner",
     "Unit": "frostline.anatomy",
     "discover": "frostline.anatomy",
-    "prepare": "frostline.tuner",
+    "prepare": "frostline.scripts",
 }
 
 __all__ = ["Anatomy", "FrostlineError", "Method", "Plan", "Tuner", "Unit", "__version__", "discover", "prepare"]

@@ -147,7 +147,7 @@ def test_a_first_step_that_was_predicted_wrong_is_planned_anew(tmp_path, monkeyp
     output, said = tmp_path / "run", io.StringIO()
     true = machine.machine().runtime
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    machine._write({"runtime": true + 300 * 2**20})
+    machine._write({"runtime": true + 300 * 2**20, "growth": 0})
     shape = {"max_steps": 3, "batch_size": 8, "max_length": 32}
     config = make_config({"output": output, **shape, "budget": true + 500 * 2**20})
     record = run(config, console=Console(file=said, width=200))

@@ -224,18 +224,22 @@ class TestRefused:
         with pytest.raises(ConfigError, match="device 'tpu' is not understood: say cpu or cuda"):
             sites(tiny_bert(), batch(), device="tpu")
 
-    @pytest.mark.skipif(torch.backends.cuda.is_built(), reason="this torch can trace for CUDA")
-    def test_cuda_with_a_torch_that_has_none(self):
-        with pytest.raises(ConfigError, match="built without CUDA"):
-            sites(tiny_bert(), batch(), device="cuda")
-
     @pytest.mark.parametrize(("size", "length"), [(0, 3), (-1, 3), (2, 0)])
     def test_sizes_that_are_none(self, size, length):
         with pytest.raises(ConfigError, match=r"is refused: give 1 or more"):
             example_batch(tiny_bert(), size, length)
 
 
-@pytest.mark.skipif(not torch.backends.cuda.is_built(), reason="needs a torch that is built with CUDA")
+def test_on_cuda_attention_keeps_no_matrix_of_probabilities():
+    model, length = tiny_bert(dropout=0.1), 20
+    matrix = B * model.config.num_attention_heads * length * length * 4
+    on_cpu, on_cuda = (
+        of(found, "bert.encoder.layer.0.attention.self", "scaled_dot_product_attention").bytes
+        for found in (sites(model, batch(size=B, length=length), device=device) for device in ("cpu", "cuda"))
+    )
+    assert on_cpu - on_cuda >= matrix
+
+
 def test_on_cuda_dropout_keeps_a_mask_of_one_byte_a_value():
     found = sites(tiny_bert(dropout=0.1), batch(size=B, length=S), device="cuda")
     assert of(found, "bert.encoder.layer.0.output.dropout", "dropout").bytes == TOKENS // 4

@@ -12,6 +12,7 @@ import torch
 
 _APPLY = torch.autograd.Function.apply.__func__.__code__  # type: ignore[attr-defined]  # a classmethod
 _REFLECTED = {"radd": "add", "rmul": "mul", "rmatmul": "matmul", "rpow": "pow", "rtruediv": "div", "truediv": "div"}
+_NAMES = {**_REFLECTED, "native_dropout": "dropout"}
 # Functions that others wrote and whose names say little.
 _FOREIGN = {"_NoopSaveInputs": "checkpoint", "CheckpointFunction": "checkpoint"}
 
@@ -19,7 +20,7 @@ _FOREIGN = {"_NoopSaveInputs": "checkpoint", "CheckpointFunction": "checkpoint"}
 def operation_name(func: Callable[..., Any]) -> str:
     """Return the field's name of a torch function: `__rmul__` is `mul`."""
     name = str(getattr(func, "__name__", func)).strip("_")
-    return _REFLECTED.get(name, name)
+    return _NAMES.get(name, name)
 
 
 def function_name(cls: type) -> str:

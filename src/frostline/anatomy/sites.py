@@ -25,8 +25,9 @@ from frostline.anatomy.accounting import Accounting, Place, Saved
 from frostline.anatomy.batches import example_batch
 from frostline.anatomy.inventory import Site, Sites
 from frostline.anatomy.operations import operation_name
+from frostline.anatomy.target import traced_for
 from frostline.anatomy.trace import WEIGHTED_OPERATIONS
-from frostline.errors import ConfigError, UnsupportedModel
+from frostline.errors import UnsupportedModel
 
 
 def sites(model: nn.Module, batch: Mapping[str, Any] | None = None, *, device: str | None = None) -> Sites:
@@ -37,7 +38,7 @@ def sites(model: nn.Module, batch: Mapping[str, Any] | None = None, *, device: s
         batch: keyword arguments of one forward pass, with labels to count the loss; only shapes and dtypes are read,
             and whether the attention mask masks anything. Made up from the config when None.
         device: `cpu` or `cuda`, where the step shall run: operations keep different things there. The model's own,
-            or the CPU for one on the meta device, when None. `cuda` needs a torch built for it, but no GPU.
+            or the CPU for one on the meta device, when None; it need not be there, see `frostline.anatomy.target`.
 
     Raises:
         UnsupportedModel: the forward pass cannot run on fake tensors, or the model has no single stack of blocks.
@@ -71,15 +72,9 @@ class _Tracer:
     def __init__(self, model: nn.Module, batch: Mapping[str, Any] | None, device: str | None) -> None:
         self._model = model
         self._batch = _without_full_mask(model, batch if batch is not None else example_batch(model))
-        kind = device or _device_of(model)
-        if kind not in ("cpu", "cuda"):
-            raise ConfigError(f"device {kind!r} is not understood: say cpu or cuda.")
-        self._device = torch.device(kind)
-        if self._device.type == "cuda" and not torch.backends.cuda.is_built():
-            raise ConfigError(
-                f"device 'cuda' cannot be traced: this torch ({torch.__version__}) is built without CUDA. Install one "
-                "that is built with it (it needs no GPU to trace), or say cpu."
-            )
+        self._target = device or _device_of(model)
+        with traced_for(self._target) as place:
+            self._device = place
 
     def sites(self) -> Sites:
         everything = self._trace({name for name, _ in self._model.named_parameters()})
@@ -89,16 +84,17 @@ class _Tracer:
         for place, size in static.items():  # what keeps something only while its weights are frozen
             visit = frozen.visits[place]
             found.append(Site(*place, visit.region, visit.block, 0, 0, size))
-        return Sites(tuple(found), self._device.type)
+        return Sites(tuple(found), self._target)
 
     def kept(self, trainable: Collection[str]) -> Sites:
-        return Sites(tuple(self._trace(trainable).sites()), self._device.type)
+        return Sites(tuple(self._trace(trainable).sites()), self._target)
 
     def _trace(self, trainable: Collection[str], *, bottom: bool = False) -> Accounting:
         training = {module: module.training for module in self._model.modules()}
         try:
             self._model.train()
-            with FakeTensorMode(allow_non_fake_inputs=True), warnings.catch_warnings():
+            fakes = FakeTensorMode(allow_non_fake_inputs=True)
+            with traced_for(self._target), fakes, warnings.catch_warnings():
                 # Some modules look where their tensors lie; fake ones lie nowhere, which is no answer but no harm.
                 warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")
                 state = self._state(trainable)

@@ -10,9 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
-from torch.optim import Optimizer
-from transformers import Trainer, TrainingArguments
-from transformers.training_args import OptimizerNames
+from torch.optim import AdamW, Optimizer
 
 from frostline import allocator
 from frostline.anatomy.inventory import Sites
@@ -24,6 +22,8 @@ from frostline.meter.step_peaks import StepPeaks, memory_record
 from frostline.models import quiet
 from frostline.skeletons import shaped_batch, skeleton
 from frostline.tuner import prepare
+
+_ADAMW = "adamw_torch_fused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +54,16 @@ class Steps:
     allocator: str = "default"
     count: int = 4
     learning_rate: float = 5e-5
-    optim: str = OptimizerNames.ADAMW_TORCH_FUSED.value
+    optim: str = _ADAMW
     bf16: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Raise ConfigError for a number or an optimizer that cannot be."""
+        """Raise ConfigError for a number that cannot be."""
         if self.count < 1:
             raise ConfigError(f"{self.count} steps are refused: give 1 or more.")
         if not 0 < self.learning_rate < float("inf"):
             raise ConfigError(f"a learning rate of {self.learning_rate} is refused: give one above 0.")
-        known = [name.value for name in OptimizerNames]
-        if self.optim not in known:
-            raise ConfigError(f"optim={self.optim!r} is unknown to transformers{nearest(self.optim, known)}")
 
 
 class Run:
@@ -139,6 +136,15 @@ class Run:
 
 def _optimizer(steps: Steps, model: Any, parameters: list[torch.nn.Parameter]) -> Optimizer:
     """Return the optimizer that transformers' Trainer would make."""
+    if steps.optim == _ADAMW:
+        return AdamW(parameters, lr=steps.learning_rate, fused=True)
+    # Not above: what a Trainer needs takes tens of MiB, which a process that is measured should not have to hold.
+    from transformers import Trainer, TrainingArguments
+    from transformers.training_args import OptimizerNames
+
+    known = [name.value for name in OptimizerNames]
+    if steps.optim not in known:
+        raise ConfigError(f"optim={steps.optim!r} is unknown to transformers{nearest(steps.optim, known)}")
     arguments = TrainingArguments(
         output_dir="none", optim=steps.optim, learning_rate=steps.learning_rate, use_cpu=True, report_to="none"
     )

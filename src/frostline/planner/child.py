@@ -8,7 +8,7 @@ from frostline.children import serve
 
 
 def do(job: dict[str, Any], parent: TextIO) -> dict[str, Any]:
-    """Return a plan, the tensors of a first step, the peak of a small run's process, or the seconds of a step."""
+    """Return a plan, the tensors of a first step, the peak of a small run, or what steps take."""
     return _KINDS[job["kind"]](job)
 
 
@@ -41,16 +41,20 @@ def _runtime(job: dict[str, Any]) -> dict[str, Any]:
         return {"process_peak": run(config, console=Console(file=StringIO()))["memory"]["process_peak"]}
 
 
-def _seconds(job: dict[str, Any]) -> dict[str, Any]:
+def _steps(job: dict[str, Any]) -> dict[str, Any]:
     import statistics
 
     from frostline.meter.steps import Steps, measure_process
 
     measured = measure_process(Steps(**job["steps"], allocator="compact"))
-    return {"seconds": statistics.median(measured["step_seconds"][1:])}
+    memory = measured["memory"]
+    return {
+        "seconds": statistics.median(measured["step_seconds"][1:]),
+        "growth": memory["process_peak"] - memory["process_before"],
+    }
 
 
-_KINDS = {"plan": _plan, "first_step": _first_step, "runtime": _runtime, "seconds": _seconds}
+_KINDS = {"plan": _plan, "first_step": _first_step, "runtime": _runtime, "steps": _steps}
 
 
 if __name__ == "__main__":

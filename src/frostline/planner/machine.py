@@ -49,10 +49,12 @@ class Machine:
 
     Attributes:
         runtime: bytes of a training process besides its tensors.
+        growth: bytes by which a process that has all libraries loaded grows in its first steps, besides its tensors.
         speed: None where it was not measured.
     """
 
     runtime: int
+    growth: int = 0
     speed: Speed | None = None
 
 
@@ -71,8 +73,8 @@ def machine(device: str = "cpu") -> Machine:
         return Machine(0)
     known = _read()
     if "runtime" not in known:
-        known = _write({**known, "runtime": _measure_runtime()})
-    return Machine(known["runtime"], Speed.from_json(known["speed"]) if "speed" in known else None)
+        known = _write({**known, **_measure_memory()})
+    return Machine(known["runtime"], known["growth"], Speed.from_json(known["speed"]) if "speed" in known else None)
 
 
 def calibrate() -> Machine:
@@ -82,13 +84,15 @@ def calibrate() -> Machine:
         FrostlineError: a step could not be run.
     """
     speed = _measure_speed()
-    _write({"runtime": _measure_runtime(), "speed": speed.to_json()})
+    _write({**_measure_memory(), "speed": speed.to_json()})
     return machine()
 
 
-def _measure_runtime() -> int:
-    taken = _measured({"kind": "runtime", "config": _CONFIG})["process_peak"]
-    return int(taken) - rehearse(Steps("minilm", _BATCH, _LENGTH, count=2)).peak
+def _measure_memory() -> dict[str, int]:
+    tensors = rehearse(Steps("minilm", _BATCH, _LENGTH, count=2)).peak
+    run = _measured({"kind": "runtime", "config": _CONFIG})["process_peak"]
+    steps = _measured({"kind": "steps", "steps": {"model": "minilm", "batch_size": _BATCH, "sequence_length": _LENGTH}})
+    return {"runtime": int(run) - tensors, "growth": max(0, int(steps["growth"]) - tensors)}
 
 
 def _measure_speed() -> Speed:
@@ -96,7 +100,7 @@ def _measure_speed() -> Speed:
     for case in _TIMED:
         values = {"model": "minilm", **case}
         works.append(rehearse(Steps(**values, count=2)).work)
-        seconds.append(float(_measured({"kind": "seconds", "steps": values})["seconds"]))
+        seconds.append(float(_measured({"kind": "steps", "steps": values})["seconds"]))
     return fit(works, seconds)
 
 

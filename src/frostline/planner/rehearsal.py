@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from frostline.anatomy.target import traced_for
 from frostline.errors import FrostlineError, UnsupportedModel
 from frostline.meter.step_peaks import StepPeaks
 from frostline.meter.steps import Run, Steps, meta_step
@@ -76,9 +77,9 @@ def rehearse(
     quiet()
     model, batch = source(steps)
     try:
-        with _fakes(), torch.random.fork_rng(devices=[]):
-            _materialise(model, torch.device(device))
-            run = Run(steps, model, {name: _empty(value, device) for name, value in batch.items()})
+        with traced_for(device) as place, _fakes(), torch.random.fork_rng(devices=[]):
+            _materialise(model, place)
+            run = Run(steps, model, {name: _empty(value, place) for name, value in batch.items()})
             heaviest = run.tuner.heaviest() if worst else None
             count = 1 if run.tuner.constant else steps.count
             if not fresh:
@@ -150,7 +151,7 @@ def _materialise(model: nn.Module, device: torch.device) -> None:
                 module._buffers[name] = _empty(buffer, device)
 
 
-def _empty(tensor: Tensor, device: torch.device | str) -> Tensor:
+def _empty(tensor: Tensor, device: torch.device) -> Tensor:
     return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=device)
 
 

@@ -38,6 +38,7 @@ class Request:
         fused: whether each weight may move within backward; not where gradients are clipped or added up.
         accumulation: batches of that size whose gradients are added up for one step.
         evaluation: examples in a forward pass of the evaluation, 0 for none.
+        whole: the batch is not split.
         keys: of a plan that is there already, as `make_plan` returns it: nothing is chosen, all is predicted.
         runtime: bytes of the process besides its tensors, where they are known better than by calibration.
     """
@@ -60,6 +61,7 @@ class Request:
     fused: bool = True
     accumulation: int = 1
     evaluation: int = 0
+    whole: bool = False
     keys: dict[str, Any] | None = None
     runtime: int | None = None
 
@@ -198,6 +200,8 @@ def _rungs(request: Request, source: Source) -> list[Rung]:
         lighter=lighter,
         accumulation=request.accumulation,
     )
+    if request.whole:
+        rungs = [rung for rung in rungs if rung.split == 1]
     if request.upload is None or request.method is not None:
         return rungs
     return [rung for rung in rungs if not rung.budgeted] + suffixes(request.storage, blocks)

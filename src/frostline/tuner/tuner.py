@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -90,6 +90,7 @@ class Tuner:
         plan: what was decided, as a value.
         step: optimizer steps done.
         finished: whether `finish` has given the plain model back.
+        planned: what the planner found, where there is a budget.
     """
 
     def __init__(
@@ -105,6 +106,8 @@ class Tuner:
         self.anatomy = anatomy
         self.step = 0
         self.finished = False
+        self.planned: dict[str, Any] | None = None
+        self._watches: list[tuple[Callable[[], None], Callable[[], None]]] = []
         self._model = model
         self._method = method
         self._policy = optimizer_state
@@ -237,6 +240,10 @@ class Tuner:
         if active is not None:
             vars(self._method)["active"] = lambda step: active
 
+    def watch(self, close: Callable[[], None], after: Callable[[], None]) -> None:
+        """Call `after` at the end of every step, and `close` when the tuner finishes."""
+        self._watches.append((close, after))
+
     def before_step(self) -> None:
         """Freeze and thaw what the schedule says for this step; call it before the forward pass."""
         self._open()
@@ -262,6 +269,8 @@ class Tuner:
         self._method.observe(self.step, self._parameters)
         self._in_step = False
         self.step += 1
+        for _, after in self._watches:
+            after()
 
     def finish(self) -> nn.Module:
         """Give the plain model back, in place, and return it; a second call does nothing."""
@@ -309,6 +318,8 @@ class Tuner:
             raise PlanError("this tuner is finished; prepare() the model again to go on.")
 
     def _abandon(self) -> None:
+        for close, _ in self._watches:
+            close()
         if self._storage is not None:
             self._storage.detach()
         self._method.restore(self._model)
