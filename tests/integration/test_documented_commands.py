@@ -19,7 +19,10 @@ from frostline.comparison.config import make_comparison
 from frostline.comparison.runs import Runs
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["README.md", "docs/getting-started.md", "docs/comparing.md", "docs/memory.md"]
+PAGES = [
+    *("README.md", "docs/getting-started.md", "docs/comparing.md", "docs/memory.md"),
+    pytest.param("docs/budget.md", marks=pytest.mark.slow),  # it measures this machine
+]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 SHORT = {
     "train": ["max_steps=2", "max_length=16"],
