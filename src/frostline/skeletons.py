@@ -114,13 +114,9 @@ def _config(name: str) -> Any:
     except Exception as error:  # from_pretrained raises a dozen types; each says what was wrong
         raise ConfigError(
             f"model {name!r}: its config cannot be loaded: {_first_line(error)} "
-            f"Give a Hugging Face folder, a config.json, or a model that needs no network: {EMBEDDED!r}, "
-            f"{', '.join(_short_names())}{nearest(name, known_names())}"
+            f"Give a Hugging Face folder, a config.json, or a model that needs no network"
+            f"{nearest(name, [EMBEDDED, *(known for known in known_names() if '/' not in known)])}"
         ) from error
-
-
-def _short_names() -> list[str]:
-    return [name for name in known_names() if "/" not in name]
 
 
 def _set_image_size(name: str, config: Any, image_size: int) -> None:

@@ -371,6 +371,13 @@ def _llama() -> nn.Module:
     return LlamaForCausalLM(LlamaConfig(vocab_size=60, pad_token_id=0, **_SMALL))
 
 
+def test_a_decoder_with_norms_that_are_written_out() -> None:
+    found = discover(_llama())
+    assert [unit.kind for unit in found.in_blocks(range(1)) if "norm" in unit.name] == ["norm", "norm"]
+    assert {unit.region for unit in found.units if unit.name == "model.norm.weight"} == {"head"}
+    assert {unit.kind for unit in found.in_blocks(range(1))} >= {"query", "key", "value", "attention_output", "linear"}
+
+
 def _swin() -> nn.Module:
     return SwinForImageClassification(
         SwinConfig(image_size=32, patch_size=4, embed_dim=16, depths=[2, 2], num_heads=[2, 4], window_size=4)
@@ -382,11 +389,10 @@ def _swin() -> nn.Module:
     [
         (_albert, r"'albert\.encoder\.albert_layer_groups\.0' runs 2 times"),
         (_t5, "T5ForConditionalGeneration has no stack of identical blocks"),
-        (_llama, r"'model\.layers\.0\.input_layernorm\.weight' is used by the operation 'mul'"),
         (_swin, r"2 stacks of blocks \(swin\.encoder\.layers\.0\.blocks, swin\.encoder\.layers\.1\.blocks\)"),
         (lambda: nn.Linear(3, 4), "Linear has no stack of identical blocks"),
     ],
-    ids=["albert", "t5", "llama", "swin", "linear"],
+    ids=["albert", "t5", "swin", "linear"],
 )
 def test_what_is_not_understood_is_refused_by_name(make: Any, said: str) -> None:
     model = make()

@@ -12,7 +12,7 @@ from frostline.errors import BudgetInfeasible
 from frostline.meter.steps import Steps, measure_tensors
 from frostline.planner.ladder import ladder
 from frostline.planner.limits import Limits
-from frostline.planner.pricing import heaviest, prices
+from frostline.planner.pricing import heaviest, prices, traced
 from frostline.planner.rehearsal import rehearse
 from frostline.planner.search import search, smallest
 
@@ -117,7 +117,7 @@ def test_one_byte_too_few_is_refused_naming_the_smallest(bert: str) -> None:
 @pytest.mark.parametrize("policy", ["keep", "release"])
 def test_no_set_that_auto_may_choose_passes_its_budget(bert: str, policy: str) -> None:
     steps = Steps(bert, 8, 32, storage="compact", optimizer_state=policy, count=12)
-    paid = prices(steps)
+    paid = prices(traced(steps), policy)
     least, most = (heaviest(steps, paid, Limits(tensors))[1].peak for tensors in (0, 10**12))
     tensors = least + (most - least) // 3
     settings, predicted = heaviest(steps, paid, Limits(tensors))

@@ -49,8 +49,9 @@ def discover(model: nn.Module, example: Mapping[str, Any] | None = None) -> Anat
         if use.parameter in units:
             continue
         region, block = _whereabouts(use)
-        kind = ffn_kinds.get(use.parameter) or _kind(use, region, trace)
-        units[use.parameter] = Unit.of_parameter(use.parameter, block, region, kind, shapes[use.parameter])
+        shape = shapes[use.parameter]
+        kind = ffn_kinds.get(use.parameter) or _kind(use, region, trace, len(shape))
+        units[use.parameter] = Unit.of_parameter(use.parameter, block, region, kind, shape)
     return Anatomy(
         units=tuple(unit for unit in units.values() if unit.name not in frozen),
         blocks=tuple(blocks),
@@ -90,7 +91,7 @@ def _whereabouts(use: Use) -> tuple[Region, int | None]:
     return ("embeddings", None) if use.place == "before" else ("head", None)
 
 
-def _kind(use: Use, region: Region, trace: Trace) -> Kind:
+def _kind(use: Use, region: Region, trace: Trace, dimensions: int) -> Kind:
     if use.role == "bias":
         return "bias"
     if use.role == "weight":
@@ -108,6 +109,8 @@ def _kind(use: Use, region: Region, trace: Trace) -> Kind:
         raise UnsupportedModel(f"weight {use.parameter!r} acts as {' and '.join(sorted(roles))} of attention at once.")
     if region == "embeddings":  # a class token, a table of positions: added or put in front, not looked up
         return "embedding"
+    if use.operation == "mul" and dimensions == 1:  # the scale of a norm that is written out, as Llama's
+        return "norm"
     raise UnsupportedModel(
         f"parameter {use.parameter!r} is used by the operation {use.operation!r} (in the {region}), "
         "which is not understood."

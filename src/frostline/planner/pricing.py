@@ -65,18 +65,22 @@ class Prices:
         return frozenset().union(*(self.units[name] for name in names)), cost
 
 
-def prices(steps: Steps, **how: Any) -> Prices:
-    """Return what `auto` pays for what, under the storage and the optimizer-state policy of `steps`.
+def traced(steps: Steps, **how: Any) -> Profile:
+    """Return the profile of the model and the batch in `steps`, under their storage; `how` as for `rehearse`."""
+    model, batch = how.get("source", meta_step)(steps)
+    return profile(model, discover(model, batch), batch, storage=steps.storage, device=how.get("device", "cpu"))
+
+
+def prices(found: Profile, optimizer_state: str) -> Prices:
+    """Return what `auto` pays for what.
 
     Args:
-        steps: what to run.
-        how: `device`, `parts`, `evaluation` and `source`, as for `rehearse`.
+        found: of the model.
+        optimizer_state: `keep` or `release` that of frozen units.
     """
-    model, batch = how.get("source", meta_step)(steps)
-    found = profile(model, discover(model, batch), batch, storage=steps.storage, device=how.get("device", "cpu"))
     top = len(found.static) - 1
     below = {name: weights for name, weights in found.weights.items() if weights.level < top}
-    costs = {name: _cost(found, name, steps.optimizer_state == "keep") for name in below}
+    costs = {name: _cost(found, name, optimizer_state == "keep") for name in below}
     levels = tuple(weights.level for weights in below.values())
     depths = tuple(found.waiting_from(level) - found.waiting_from(top) for level in range(top + 1))
     return Prices(costs, levels, depths, {name: frozenset(weights.units) for name, weights in below.items()})

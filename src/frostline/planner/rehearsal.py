@@ -61,13 +61,13 @@ def rehearse(
     """Return the highest peak over steps on fake tensors.
 
     Args:
-        steps: what to run; `count` steps of its schedule, one if it never changes, unless `sets` are given.
+        steps: what to run; `count` steps of its schedule, unless `sets` are given; one is enough if it never changes.
         sets: the units that train at each step, in place of the schedule's; those of the first have trained before.
         device: where the real steps shall run, `cpu` or `cuda`.
         worst: after the schedule's own sets, also the heaviest that it may come to.
         parts: of which the batch is one: gradients of the parts before it are there already.
         evaluation: examples in a forward pass of the evaluation between two steps, 0 for none.
-        fresh: nothing has trained before: the optimizer has no state yet.
+        fresh: nothing has trained before: the optimizer has no state at the first step.
         source: gives the model and a batch, on the meta device; made from the names in `steps` unless told otherwise.
 
     Raises:
@@ -81,7 +81,7 @@ def rehearse(
             _materialise(model, place)
             run = Run(steps, model, {name: _empty(value, place) for name, value in batch.items()})
             heaviest = run.tuner.heaviest() if worst else None
-            count = 1 if run.tuner.constant else steps.count
+            count = 1 if run.tuner.constant and not fresh else steps.count
             if not fresh:
                 _fill_optimizer(run, sets[0] if sets else None)
             own: list[Active | None] = list(sets) if sets is not None else [None] * count

@@ -11,8 +11,9 @@ from frostline.errors import BudgetInfeasible
 from frostline.meter.steps import Steps
 from frostline.planner.ladder import Rung
 from frostline.planner.limits import Limits
-from frostline.planner.pricing import Prices, heaviest, prices
+from frostline.planner.pricing import heaviest, prices, traced
 from frostline.planner.rehearsal import Rehearsal, rehearse
+from frostline.profile import Profile
 
 MOST = 2**14
 """Examples beyond which nobody asks how many fit."""
@@ -129,7 +130,7 @@ def largest(steps: Steps, tensors: int, rung: Rung, **how: Any) -> int:
 class _Attempt:
     steps: Steps
     how: dict[str, Any]
-    priced: dict[str, Prices] = field(default_factory=dict)
+    profiles: dict[int, Profile] = field(default_factory=dict)
 
     def at(self, rung: Rung, limits: Limits) -> Tried:
         """Rehearse a rung; a budgeted one so that it stays within the limits, if it can."""
@@ -137,8 +138,8 @@ class _Attempt:
         how = {**self.how, "parts": rung.parts}
         if not rung.budgeted:
             return Tried(rung, part, rehearse(part, worst=True, **how))
-        key = f"{part.optimizer_state} {part.batch_size}"
-        if key not in self.priced:
-            self.priced[key] = prices(part, **how)
-        settings, taken = heaviest(part, self.priced[key], limits, **how)
+        if part.batch_size not in self.profiles:
+            self.profiles[part.batch_size] = traced(part, **how)
+        paid = prices(self.profiles[part.batch_size], part.optimizer_state)
+        settings, taken = heaviest(part, paid, limits, **how)
         return Tried(rung, replace(part, settings=settings), taken)

@@ -138,7 +138,7 @@ class FirstStep(TrainerCallback):
             fused_backward=keys["fused_backward"],
             optim=request["optim"],
             bf16=request["bf16"],
-            count=2,
+            count=1,
         )
         parts = keys["gradient_accumulation_steps"]
         active = None if self._tuner.constant else self._active
