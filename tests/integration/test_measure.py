@@ -53,7 +53,7 @@ def test_a_config_alone_is_enough(command, tiny, tiny_vit):
 
 
 REFUSED = [
-    (["nope"], "model 'nope': its config cannot be loaded", "which needs no network"),
+    (["nope"], "model 'nope': its config cannot be loaded", "that needs no network"),
     (["./nope"], "model './nope': there is no such file or folder", ""),
     (["TINY", "--batch-size", "0"], "a batch size of 0 is refused: give 1 or more", ""),
     (["TINY", "--batch-size", "-2"], "a batch size of -2 is refused: give 1 or more", ""),

@@ -11,7 +11,7 @@ from transformers import BertConfig, ViTConfig
 from frostline.errors import BudgetInfeasible
 from frostline.meter.steps import Steps, measure_tensors
 from frostline.planner.ladder import ladder
-from frostline.planner.limits import Limits
+from frostline.planner.limits import MARGIN, Limits
 from frostline.planner.pricing import heaviest, prices, traced
 from frostline.planner.rehearsal import rehearse
 from frostline.planner.search import search, smallest
@@ -98,9 +98,10 @@ def test_a_smaller_budget_gets_another_plan_and_keeps_it(bert: str) -> None:
     whole = rehearse(steps).peak
     names = []
     for share in (1.0, 0.6, 0.36):
-        found = search(steps, Limits(int(share * whole)), 1000, rungs)
-        assert found.peak <= share * whole + 1000
-        names.append(found.chosen.rung.name)
+        limits = Limits(int(share * whole / (1 - MARGIN)) + 1000, 500)
+        chosen = search(steps, limits, rungs)[-1]
+        assert chosen.rehearsal.peak <= limits.tensors < limits.budget - 500
+        names.append(chosen.rung.name)
     assert len(set(names)) == 3
     assert names[0] == "full, stock storage"
 
@@ -109,9 +110,10 @@ def test_one_byte_too_few_is_refused_naming_the_smallest(bert: str) -> None:
     steps = Steps(bert, 2, 16, count=2)
     rungs = ladder("full", 2)
     least = smallest(steps, rungs).rehearsal.peak
-    assert search(steps, Limits(least), 0, rungs).peak <= least
-    with pytest.raises(BudgetInfeasible, match=f"{least:,} bytes"):
-        search(steps, Limits(least - 1), 0, rungs)
+    budget = Limits(0, 5).budget_for(least)
+    assert search(steps, Limits(budget, 5), rungs)[-1].rehearsal.peak == least
+    with pytest.raises(BudgetInfeasible, match=f"{budget:,} bytes"):
+        search(steps, Limits(budget - 1, 5), rungs)
 
 
 @pytest.mark.parametrize("policy", ["keep", "release"])
@@ -119,8 +121,9 @@ def test_no_set_that_auto_may_choose_passes_its_budget(bert: str, policy: str) -
     steps = Steps(bert, 8, 32, storage="compact", optimizer_state=policy, count=12)
     paid = prices(traced(steps), policy)
     least, most = (heaviest(steps, paid, Limits(tensors))[1].peak for tensors in (0, 10**12))
-    tensors = least + (most - least) // 3
-    settings, predicted = heaviest(steps, paid, Limits(tensors))
+    limits = Limits(Limits(0).budget_for(least + (most - least) // 3))
+    tensors = limits.tensors
+    settings, predicted = heaviest(steps, paid, limits)
     assert predicted.peak <= tensors
     run = Steps(bert, 8, 32, None, "auto", settings, "compact", policy, count=12)
     measured = measure_tensors(run)["memory"]["tensor_peak"]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from frostline.budget import written
 from frostline.planner.rehearsal import Rehearsal
 from frostline.planner.timing import Speed
+
+MARGIN = 0.02
+"""Share of a budget that stays free: what a prediction may be off by (benchmarks/budget)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,18 +18,32 @@ class Limits:
     """Upper bounds of a step; None is none.
 
     Attributes:
-        tensors: bytes at the peak, of all tensors together.
+        budget: bytes at the peak, of the whole process on a CPU.
+        runtime: bytes of the process besides its tensors.
         seconds: of a step; by `speed`.
         flops: of a step.
         upload: bytes of all weights that may ever train: what a device of a fleet sends.
         speed: of this machine, as `frostline calibrate` measures it; None if it has not.
     """
 
-    tensors: int
+    budget: int
+    runtime: int = 0
     seconds: float | None = None
     flops: float | None = None
     upload: int | None = None
     speed: Speed | None = None
+
+    @property
+    def tensors(self) -> int:
+        """The bytes that all tensors may take together; below 0 if the process alone is too large."""
+        return math.floor(self.budget * (1 - MARGIN)) - self.runtime
+
+    def budget_for(self, tensors: int) -> int:
+        """Return the smallest budget within which tensors may take so many bytes."""
+        budget = math.floor((tensors + self.runtime) / (1 - MARGIN))
+        while Limits(budget, self.runtime).tensors < tensors:
+            budget += 1
+        return budget
 
     def memory_fits(self, found: Rehearsal) -> bool:
         """Tell whether the peak is within its limit."""

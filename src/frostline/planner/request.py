@@ -93,13 +93,13 @@ def make_plan(request: Request, source: Source = meta_step) -> dict[str, Any]:
     budget = parse_budget(request.budget)
     here = _machine(request)
     limits = _limits(request, budget, here)
-    found = search(_steps(request), limits, here.runtime, _rungs(request, source), **_how(request, source))
+    found = search(_steps(request), limits, _rungs(request, source), **_how(request, source))
     return {
         "request": {**asdict(request), "budget": budget},
         "budget": budget,
         "runtime": here.runtime,
-        "plan": plan_of(found.chosen),
-        "predicted": _prediction(found.chosen, here),
+        "plan": plan_of(found[-1]),
+        "predicted": _prediction(found[-1], here),
         "rungs": [
             {
                 "name": tried.rung.name,
@@ -107,7 +107,7 @@ def make_plan(request: Request, source: Source = meta_step) -> dict[str, Any]:
                 "fits": not limits.broken(tried.rehearsal),
                 **_prediction(tried, here),
             }
-            for tried in found.tried
+            for tried in found
         ],
         "warnings": _warnings(request, budget),
     }
@@ -116,15 +116,15 @@ def make_plan(request: Request, source: Source = meta_step) -> dict[str, Any]:
 def smallest_budget(request: Request, source: Source = meta_step) -> int:
     """Return the bytes of the smallest budget that any plan for the request fits."""
     least = smallest(_steps(request), _rungs(request, source), **_how(request, source))
-    return least.rehearsal.peak + _machine(request).runtime
+    return Limits(0, _machine(request).runtime).budget_for(least.rehearsal.peak)
 
 
 def largest_batch(request: Request, source: Source = meta_step) -> int:
     """Return the most examples that a rung which splits no batch takes within the budget; 0 if not even one."""
-    tensors = parse_budget(request.budget) - _machine(request).runtime
+    limits = Limits(parse_budget(request.budget), _machine(request).runtime)
     rungs = _rungs(request, source)
     rung = [rung for rung in rungs if rung.split == 1][-1]
-    return largest(_steps(request), tensors, rung, **_how(request, source))
+    return largest(_steps(request), limits, rung, **_how(request, source))
 
 
 def full_fine_tuning(request: Request, source: Source = meta_step) -> dict[str, Any]:
@@ -163,7 +163,7 @@ def _limits(request: Request, budget: int, here: Machine) -> Limits:
             "once, or limit the FLOPs."
         )
     upload = None if request.upload is None else parse_budget(request.upload)
-    return Limits(budget - here.runtime, request.seconds, request.flops, upload, here.speed)
+    return Limits(budget, here.runtime, request.seconds, request.flops, upload, here.speed)
 
 
 def _steps(request: Request) -> Steps:

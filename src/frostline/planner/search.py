@@ -10,7 +10,7 @@ from frostline.budget import written
 from frostline.errors import BudgetInfeasible
 from frostline.meter.steps import Steps
 from frostline.planner.ladder import Rung
-from frostline.planner.limits import Limits
+from frostline.planner.limits import MARGIN, Limits
 from frostline.planner.pricing import heaviest, prices, traced
 from frostline.planner.rehearsal import Rehearsal, rehearse
 from frostline.profile import Profile
@@ -35,36 +35,12 @@ class Tried:
     rehearsal: Rehearsal
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What the search found.
-
-    Attributes:
-        tried: the rungs, in order; the last is the choice.
-        runtime: bytes of the process besides tensors.
-    """
-
-    tried: tuple[Tried, ...]
-    runtime: int
-
-    @property
-    def chosen(self) -> Tried:
-        """The first rung that fits."""
-        return self.tried[-1]
-
-    @property
-    def peak(self) -> int:
-        """The predicted peak of the choice, of the whole process."""
-        return self.chosen.rehearsal.peak + self.runtime
-
-
-def search(steps: Steps, limits: Limits, runtime: int, rungs: Sequence[Rung], **how: Any) -> Found:
-    """Return the first rung within the limits.
+def search(steps: Steps, limits: Limits, rungs: Sequence[Rung], **how: Any) -> tuple[Tried, ...]:
+    """Return the rungs that were tried, in order; the last is the first within the limits.
 
     Args:
         steps: model, batch and what else the user asked for.
         limits: of a step.
-        runtime: bytes of the process besides tensors.
         rungs: as `ladder` gives them.
         how: `device`, `evaluation` and `source`, as for `rehearse`.
 
@@ -78,7 +54,7 @@ def search(steps: Steps, limits: Limits, runtime: int, rungs: Sequence[Rung], **
             break  # to split the batch makes no less work and nothing less to send
         tried.append(attempt.at(rung, limits))
         if not limits.broken(tried[-1].rehearsal):
-            return Found(tuple(tried), runtime)
+            return tuple(tried)
     fitting = [t for t in tried if limits.memory_fits(t.rehearsal)]
     if fitting:
         nearest = min(fitting, key=lambda t: len(limits.broken(t.rehearsal)))
@@ -87,12 +63,12 @@ def search(steps: Steps, limits: Limits, runtime: int, rungs: Sequence[Rung], **
             f"memory, takes {' and '.join(limits.broken(nearest.rehearsal))}. Loosen that limit, or the memory's."
         )
     least = min(tried, key=lambda t: t.rehearsal.peak)
-    needed, budget = least.rehearsal.peak + runtime, limits.tensors + runtime
+    needed, budget = limits.budget_for(least.rehearsal.peak), limits.budget
     parts = ", ".join(f"{name} {written(size)}" for name, size in least.rehearsal.at_peak.items() if size)
     raise BudgetInfeasible(
         f"a budget of {written(budget)} ({budget:,} bytes) is too small: the smallest that {steps.model} can be "
         f"trained in is {needed:,} bytes ({written(needed)}), by {least.rung.name}. What binds: the process without "
-        f"tensors {written(runtime)}, {parts}."
+        f"tensors {written(limits.runtime)}, {parts}; {MARGIN:.0%} stay free."
     )
 
 
@@ -103,8 +79,8 @@ def smallest(steps: Steps, rungs: Sequence[Rung], **how: Any) -> Tried:
     return min((attempt.at(rung, Limits(0)) for rung in ends), key=lambda tried: tried.rehearsal.peak)
 
 
-def largest(steps: Steps, tensors: int, rung: Rung, **how: Any) -> int:
-    """Return the most examples in a step of a rung whose tensors stay within so many bytes, `MOST` at most; 0 if none.
+def largest(steps: Steps, limits: Limits, rung: Rung, **how: Any) -> int:
+    """Return the most examples in a step of a rung whose peak stays within the limits, `MOST` at most; 0 if none.
 
     The peak grows nearly evenly with the examples, so a line through two rehearsals says how many, and a rehearsal of
     those corrects the line.
@@ -116,11 +92,11 @@ def largest(steps: Steps, tensors: int, rung: Rung, **how: Any) -> int:
     low, high = (steps.batch_size, peak(steps.batch_size)), (2 * steps.batch_size, peak(2 * steps.batch_size))
     for _ in range(_CORRECTIONS):
         each = max(1.0, (high[1] - low[1]) / (high[0] - low[0]))
-        found = min(int(low[0] + (tensors - low[1]) / each), MOST)
+        found = min(int(low[0] + (limits.tensors - low[1]) / each), MOST)
         if found < 1 or found == low[0]:
             return max(0, found)
         taken = peak(found)
-        if taken <= tensors:
+        if taken <= limits.tensors:
             return found
         high = found, taken
     return 0
