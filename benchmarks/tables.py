@@ -244,6 +244,14 @@ def claimed() -> str:
     return table.replace("| ---: | ---: |", "| ---: | --- |", 1)
 
 
+def budget(name: str) -> str:
+    """A table of `benchmarks/budget/summaries.py`."""
+    sys.path.insert(0, str(HERE / "budget"))
+    import summaries
+
+    return markdown(*summaries.TABLES[name]())
+
+
 TABLES: dict[str, Callable[[], str]] = {"real_text": real_text, "step_cost": step_cost, "scheduling": scheduling}
 for _name, _made in (("fused", fused_backward), ("optimizers", optimizers)):
     if (HERE / "optimizers" / "results" / f"{_name}.json").is_file():
@@ -265,6 +273,11 @@ for _name in ("glue",):
         TABLES[f"{_name}/scores"] = partial(scores, _name)
         TABLES[f"{_name}/costs"] = partial(costs, _name)
         TABLES[f"{_name}/claims"] = claimed
+
+
+for _name in ("prediction", "obedience", "headline"):
+    if (HERE / "budget" / "results" / f"{_name}.json").is_file():
+        TABLES[f"budget/{_name}"] = partial(budget, _name)
 
 
 def pages() -> list[Path]:

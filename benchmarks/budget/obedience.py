@@ -23,10 +23,10 @@ import numpy as np
 
 from frostline import allocator, meter
 from frostline.children import ending, serve
+from frostline.meter.enforce import enforce
 from frostline.meter.steps import Run, Steps
 from frostline.planner.rehearsal import rehearse
 from frostline.planner.request import Request, full_fine_tuning, make_plan, smallest_budget
-from frostline.training.enforce import enforce
 from frostline.training.versions import versions
 
 RESULTS = Path(__file__).parent / "results" / "obedience.json"

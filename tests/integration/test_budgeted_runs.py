@@ -92,7 +92,7 @@ def test_a_run_that_cannot_fit_is_refused_before_anything_is_written(command, tm
 
 _BEYOND = """
 import torch
-from frostline.training.enforce import enforce
+from frostline.meter.enforce import enforce
 import psutil
 enforce(psutil.Process().memory_info().rss + 200 * 2**20)
 kept = torch.ones(100 * 2**18)

@@ -29,6 +29,7 @@ from frostline.errors import (
     TrainingDiverged,
     UnsupportedModel,
 )
+from frostline.meter.enforce import enforce
 from frostline.methods import plugins
 from frostline.methods.base import validate_settings
 from frostline.models import Classifier, load_classifier, quiet
@@ -38,7 +39,6 @@ from frostline.training import checkpoints
 from frostline.training.card import model_card
 from frostline.training.early_stopping import AlreadyStopped, EarlyStopping
 from frostline.training.encoding import tokenize
-from frostline.training.enforce import enforce
 from frostline.training.planned import as_started, prediction, within_budget
 from frostline.training.record import opening_record, require_same, summary
 from frostline.training.recorder import Recorder, StepClock, StopOnInterrupt
