@@ -3,9 +3,9 @@
     python benchmarks/budget/prediction.py             # goes on where it stopped
     python benchmarks/budget/prediction.py --only minilm
 
-Four architectures, five methods, three storages, two shapes: 75 cases. What is predicted is what is measured: four steps of the
-method's own schedule, from the first. The process is predicted as its tensors and a constant, which is measured once,
-by a small step of MiniLM under the compact allocator.
+Four architectures, five methods, three storages, two shapes: 75 cases. What is predicted is what is measured: four
+steps of the method's own schedule, from the first. The process is predicted as its tensors and a constant, which is
+measured once, by a small step of MiniLM under the compact allocator.
 """
 
 from __future__ import annotations
