@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
 
 from frostline.config import make_config
@@ -53,6 +54,13 @@ def test_refused(command, tiny, budget, code, said):
     done = command("plan", tiny, "--batch-size", 2, "--seq-len", 8, "--method", "full", "--budget", budget)
     assert done.code == code
     assert said in done.stderr
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_what_a_gpu_has_free_that_is_not_here(command, tiny):
+    done = command("plan", tiny, "--budget", "auto", "--device", "cuda")
+    assert done.code == 2
+    assert "there is none here" in done.stderr
 
 
 def test_a_run_keeps_its_budget_and_says_how_well_it_was_predicted(tmp_path):

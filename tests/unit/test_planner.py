@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -104,6 +105,16 @@ def test_a_smaller_budget_gets_another_plan_and_keeps_it(bert: str) -> None:
         names.append(chosen.rung.name)
     assert len(set(names)) == 3
     assert names[0] == "full, stock storage"
+
+
+def test_half_the_budget_gives_another_plan_and_half_the_measured_peak(bert: str) -> None:
+    steps = Steps(bert, 32, 64, count=2)
+    rungs = ladder(None, 32)
+    whole = Limits(0).budget_for(rehearse(steps).peak)
+    found = [search(steps, Limits(budget), rungs)[-1] for budget in (whole, whole // 2)]
+    peaks = [measure_tensors(replace(tried.steps, count=4))["memory"]["tensor_peak"] for tried in found]
+    assert found[0].rung.name != found[1].rung.name
+    assert peaks[1] <= whole // 2 < peaks[0] <= whole
 
 
 def test_one_byte_too_few_is_refused_naming_the_smallest(bert: str) -> None:

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import torch
+
 from frostline import methods
 from frostline.anatomy import discover
-from frostline.budget import free_memory, parse_budget, total_memory
-from frostline.errors import ConfigError
+from frostline.budget import AUTO, free_memory, parse_budget, total_memory
+from frostline.errors import BudgetError, ConfigError
 from frostline.meter.steps import Steps, meta_step
 from frostline.planner.ladder import Rung, ladder, suffixes
 from frostline.planner.limits import Limits
@@ -90,7 +92,7 @@ def make_plan(request: Request, source: Source = meta_step) -> dict[str, Any]:
         ConfigError: the model, a size, the method, a setting or the storage is refused.
         UnsupportedModel: the model was not understood, or its step cannot be rehearsed.
     """
-    budget = parse_budget(request.budget)
+    budget = _budget(request)
     here = _machine(request)
     limits = _limits(request, budget, here)
     found = search(_steps(request), limits, _rungs(request, source), **_how(request, source))
@@ -121,7 +123,7 @@ def smallest_budget(request: Request, source: Source = meta_step) -> int:
 
 def largest_batch(request: Request, source: Source = meta_step) -> int:
     """Return the most examples that a rung which splits no batch takes within the budget; 0 if not even one."""
-    limits = Limits(parse_budget(request.budget), _machine(request).runtime)
+    limits = Limits(_budget(request), _machine(request).runtime)
     rungs = _rungs(request, source)
     rung = [rung for rung in rungs if rung.split == 1][-1]
     return largest(_steps(request), limits, rung, **_how(request, source))
@@ -154,6 +156,14 @@ def _machine(request: Request) -> Machine:
     if request.runtime is not None:
         return Machine(request.runtime)
     return machine(request.device)
+
+
+def _budget(request: Request) -> int:
+    if request.budget != AUTO or request.device == "cpu":
+        return parse_budget(request.budget)
+    if not torch.cuda.is_available():
+        raise BudgetError("the budget auto is what a GPU has free, and there is none here; say how much: 24GiB.")
+    return int(torch.cuda.mem_get_info()[0])
 
 
 def _limits(request: Request, budget: int, here: Machine) -> Limits:
@@ -228,10 +238,15 @@ def _prediction(tried: Tried, here: Machine) -> dict[str, Any]:
 
 
 def _warnings(request: Request, budget: int) -> list[str]:
-    if request.device != "cpu":
+    if request.device == "cpu":
+        free, total = free_memory(), total_memory()
+    elif torch.cuda.is_available():
+        free, total = torch.cuda.mem_get_info()
+    else:
         return []
-    if budget > total_memory():
-        return [f"the budget is more than the {total_memory():,} bytes of memory that this machine has."]
-    if budget > free_memory():
-        return [f"the budget is more than the {free_memory():,} bytes of memory that are free now."]
+    what = "this machine has" if request.device == "cpu" else "this GPU has"
+    if budget > total:
+        return [f"the budget is more than the {total:,} bytes of memory that {what}."]
+    if budget > free:
+        return [f"the budget is more than the {free:,} bytes of memory that are free now."]
     return []

@@ -1,0 +1,42 @@
+"""Plans on a real GPU: what is predicted is what its allocator counts, and a cap is kept."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from frostline.children import run_child
+from frostline.meter.steps import Steps
+from frostline.planner.rehearsal import rehearse
+from frostline.planner.request import Request, make_plan
+
+pytestmark = pytest.mark.gpu
+SHAPE = {"model": "bert-base", "batch_size": 16, "sequence_length": 128}
+
+
+def measured(**job):
+    _, end = run_child("frostline.meter.child", {"kind": "process", **job})
+    assert end.result is not None, end.reason
+    return end.result["memory"]
+
+
+@pytest.mark.parametrize("storage", ["exact", "compact", "smallest"])
+@pytest.mark.parametrize("method", ["full", "lora", "layers"])
+def test_predicted_is_allocated(method, storage):
+    case = {**SHAPE, "method": method, "storage": storage}
+    memory = measured(steps={**case, "count": 3})
+    assert memory["cuda_allocated"] == pytest.approx(rehearse(Steps(**case), device="cuda").peak, rel=0.05)
+
+
+def test_a_plan_runs_under_a_cap_and_full_fine_tuning_does_not():
+    budget = 2 * 2**30
+    plan = make_plan(Request(**SHAPE, budget=budget, device="cuda"))["plan"]
+    names = ("method", "settings", "storage", "optimizer_state", "fused_backward", "batch_size")
+    assert measured(steps={**SHAPE, **{name: plan[name] for name in names}, "count": 3}, cap=budget)
+    _, end = run_child("frostline.meter.child", {"kind": "process", "steps": {**SHAPE, "count": 3}, "cap": budget})
+    assert end.status == "out_of_memory"
+
+
+def test_auto_is_what_is_free():
+    free, _ = torch.cuda.mem_get_info()
+    assert make_plan(Request(**SHAPE, budget="auto", device="cuda"))["budget"] == pytest.approx(free, rel=0.1)
