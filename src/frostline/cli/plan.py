@@ -102,7 +102,7 @@ def _print(model: str, found: dict[str, Any]) -> None:
     out, budget = console(), found["budget"]
     first = found.get("full") or found["rungs"][0]
     rows = [
-        (rung["name"], written(rung["peak"]), "fits" if rung["fits"] else "too much", _time(rung, first), rung["costs"])
+        (rung["name"], written(rung["peak"]), _verdict(rung), _time(rung, first), rung["costs"])
         for rung in found["rungs"]
     ]
     timed = " a step" if first["seconds"] is not None else " FLOPs"
@@ -119,6 +119,12 @@ def _print(model: str, found: dict[str, Any]) -> None:
         print(f"largest batch within the budget, unsplit: {found['largest_batch']:,}")
     for warning in found["warnings"]:
         print(f"warning: {warning}")
+
+
+def _verdict(rung: dict[str, Any]) -> str:
+    if not rung["fits"]:
+        return "too much"
+    return "fits" if rung["share"] == 1 else f"{rung['share']:.0%} at a step"
 
 
 def _time(rung: dict[str, Any], first: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """The rungs from full fine-tuning down: each takes less memory than the one before, and costs more of something else.
 
-First what costs no quality, by what it costs in time; then what costs some. The last resort is to split the batch: the
-gradients are the same, but every part pays anew for what does not depend on its size.
+First what costs no quality, by what it costs in time: storage, then the batch in parts, whose gradients are the same
+but of which every part pays anew for what does not depend on its size. Then what costs some.
 """
 
 from __future__ import annotations
@@ -21,22 +21,28 @@ class Rung:
         name: in words.
         costs: what it gives up for its memory, in words.
         changes: fields of `Steps` that differ from what the user asked for.
+        splittable: whether the batch may be split before the next rung is tried.
+        budgeted: whether its settings are made for a budget (method `auto`).
         split: parts into which a batch is split.
         accumulation: batches that are added up for one step in any case.
-        budgeted: whether its settings are made for a budget (method `auto`).
     """
 
     name: str
     costs: str
     changes: dict[str, Any] = field(default_factory=dict)
+    splittable: bool = False
+    budgeted: bool = False
     split: int = 1
     accumulation: int = 1
-    budgeted: bool = False
 
     @property
     def parts(self) -> int:
         """Forward passes whose gradients are added up for one step."""
         return self.split * self.accumulation
+
+    def in_parts(self, split: int) -> Rung:
+        """Return the same with the batch in so many parts."""
+        return replace(self, name=f"{self.name}, batch in {split} parts", costs="a little time", split=split)
 
 
 _STORAGE = {
@@ -50,7 +56,6 @@ _POLICIES = {"keep": "not all weights train at a step", "release": "the same, an
 
 def ladder(
     method: str | None,
-    batch_size: int,
     storage: Any = None,
     *,
     fused: bool = True,
@@ -61,7 +66,6 @@ def ladder(
 
     Args:
         method: the user's, which is kept; None to choose among full fine-tuning and `auto`.
-        batch_size: examples, which can be split into as many parts.
         storage: the user's, which is kept; None to choose.
         fused: whether each weight may move within backward: not where gradients are clipped or added up.
         lighter: settings of the user's method that train less and less, where he has said none.
@@ -71,20 +75,19 @@ def ladder(
     kept, (last, _) = list(ways)[-1] if storage is None else storage, list(ways.values())[-1]
     rungs: list[Rung] = []
     if method != AUTO:
-        rungs = _at_its_most(method or "full", ways, kept, lighter, storage, fused)
+        rungs = _at_its_most(method or "full", ways, storage, lighter)
+        if fused:
+            costs, changes = "the clipping of gradients", {**rungs[-1].changes, "fused_backward": True}
+            rungs.append(Rung(f"{rungs[-1].name}, fused backward", costs, changes))
         for settings in lighter[1:]:
             words = " ".join(f"{key}={value}" for key, value in settings.items())
             changes = {"method": method, "storage": kept, "settings": settings}
-            rungs.append(Rung(f"{method} {words}, {last}", "fewer weights train", changes))
+            rungs.append(Rung(f"{method} {words}, {last}", "fewer weights train", changes, settings == lighter[-1]))
     if method in (None, AUTO):
         for policy, costs in _POLICIES.items():
             changes = {"method": AUTO, "storage": kept, "optimizer_state": policy}
-            rungs.append(Rung(f"auto, {last}, optimizer state: {policy}", costs, changes, budgeted=True))
-    whole = [rung for rung in rungs if not rung.changes.get("fused_backward")][-1]
-    parts = 2
-    while parts <= batch_size:
-        rungs.append(replace(whole, name=f"{whole.name}, batch in {parts} parts", costs="time", split=parts))
-        parts *= 2
+            name = f"auto, {last}, optimizer state: {policy}"
+            rungs.append(Rung(name, costs, changes, splittable=policy == "release", budgeted=True))
     return [replace(rung, accumulation=accumulation) for rung in rungs]
 
 
@@ -102,19 +105,12 @@ def suffixes(storage: Any, blocks: int) -> list[Rung]:
 
 
 def _at_its_most(
-    method: str,
-    ways: dict[str, tuple[str, str]],
-    kept: Any,
-    lighter: Sequence[dict[str, Any]],
-    storage: Any,
-    fused: bool,
+    method: str, ways: dict[str, tuple[str, str]], storage: Any, lighter: Sequence[dict[str, Any]]
 ) -> list[Rung]:
+    """Return a rung for each storage, the last of which may split the batch."""
     settings = {"settings": lighter[0]} if lighter else {}
-    rungs = [
-        Rung(f"{method}, {name}", costs, {"method": method, "storage": way if storage is None else storage, **settings})
-        for way, (name, costs) in ways.items()
-    ]
-    if fused:
-        changes = {"method": method, "storage": kept, "fused_backward": True, **settings}
-        rungs.append(Rung(f"{rungs[-1].name}, fused backward", "the clipping of gradients", changes))
+    rungs = []
+    for way, (name, costs) in ways.items():
+        changes = {"method": method, "storage": way if storage is None else storage, **settings}
+        rungs.append(Rung(f"{method}, {name}", costs, changes, splittable=name == list(ways.values())[-1][0]))
     return rungs

@@ -21,7 +21,8 @@ STATES = 2
 """Tensors of a weight's size that AdamW keeps."""
 
 _UNLIMITED = 10**18
-_CORRECTIONS = 4
+_CORRECTIONS = 6
+_EDGE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,11 @@ class Prices:
     def settings(self, capacity: int) -> dict[str, Any]:
         """Return `auto`'s settings."""
         return {"capacity": capacity, "costs": self.costs, "prices": list(self.depths)}
+
+    def share(self, capacity: int) -> float:
+        """Return the share of all costs that the costliest set within a capacity has."""
+        units, _ = self.costliest(capacity)
+        return sum(self.costs[name] for name in self.costs if self.units[name] <= units) / sum(self.costs.values())
 
     def costliest(self, capacity: int) -> tuple[frozenset[str], int]:
         """Return the units of the set that costs most within a capacity, and its cost."""
@@ -89,27 +95,30 @@ def prices(found: Profile, optimizer_state: str) -> Prices:
 def heaviest(steps: Steps, paid: Prices, limits: Limits, **how: Any) -> tuple[dict[str, Any], Rehearsal]:
     """Return `auto`'s settings within the limits, and what the costliest set under them takes.
 
-    The sums are no more than a bound on most sets, so the capacity is corrected by what rehearsals of the costliest
-    sets leave of the memory, or lack, a few times; then it is halved between what is too much work and what is not.
-    If nothing fits, the settings are those of the cheapest set.
+    The sums are no more than a bound on most sets, so the capacity is sought between one that fits and one that does
+    not, by rehearsals of the costliest set under each; then between what is too much work and what is not. If nothing
+    fits, the settings are those of the cheapest set.
     """
     capacity = paid.least
     taken = _rehearsed(steps, paid, paid.costliest(capacity)[0], how)
     if not limits.memory_fits(taken) or not limits.work_fits(taken):
         return paid.settings(capacity), taken
     least = found = capacity, taken
-    capacity = max(limits.tensors - _rest(steps, paid, how), paid.least)
-    for _ in range(_CORRECTIONS):
-        units, cost = paid.costliest(capacity)
-        taken = _rehearsed(steps, paid, units, how)
-        over = taken.peak - limits.tensors
-        if over <= 0:
+    everything = _rehearsed(steps, paid, paid.costliest(paid.most)[0], how)
+    if limits.memory_fits(everything):
+        found = paid.most, everything
+    else:
+        over = paid.most, everything
+        for _ in range(_CORRECTIONS):
+            rise = (limits.tensors - found[1].peak) / (over[1].peak - found[1].peak)
+            capacity = found[0] + int((over[0] - found[0]) * min(max(rise, _EDGE), 1 - _EDGE))
+            taken = _rehearsed(steps, paid, paid.costliest(capacity)[0], how)
+            if not limits.memory_fits(taken):
+                over = capacity, taken
+                continue
             found = capacity, taken
-            if -over < limits.tensors // 50:
+            if limits.tensors - taken.peak < limits.tensors // 50:
                 break
-        elif found[0] > paid.least:
-            break
-        capacity = max((cost if over > 0 else capacity) - over, paid.least)
     if not limits.work_fits(found[1]):
         fits, too_much = least, found[0]
         for _ in range(_CORRECTIONS):
@@ -121,12 +130,6 @@ def heaviest(steps: Steps, paid: Prices, limits: Limits, **how: Any) -> tuple[di
                 too_much = capacity
         found = fits
     return paid.settings(found[0]), found[1]
-
-
-def _rest(steps: Steps, paid: Prices, how: dict[str, Any]) -> int:
-    """Return the bytes of the peak besides what the sums say, where everything trains."""
-    everything, cost = paid.costliest(paid.most)
-    return _rehearsed(steps, paid, everything, how).peak - cost
 
 
 def _rehearsed(steps: Steps, paid: Prices, units: frozenset[str], how: dict[str, Any]) -> Rehearsal:

@@ -85,7 +85,8 @@ def make_plan(request: Request, source: Source = meta_step) -> dict[str, Any]:
 
     Returns:
         `request`, `budget`, `runtime` (bytes of the process besides tensors), `plan` (keys of `frostline train`),
-        `predicted` (see `_prediction`), `rungs` (each with `name`, `costs`, `fits` and a prediction), `warnings`.
+        `predicted` (see `_prediction`), `rungs` (each with `name`, `costs`, `share`, `fits` and a prediction), and
+        `warnings`.
 
     Raises:
         BudgetError: the budget is no amount of memory; BudgetInfeasible if no plan fits it.
@@ -95,7 +96,7 @@ def make_plan(request: Request, source: Source = meta_step) -> dict[str, Any]:
     budget = _budget(request)
     here = _machine(request)
     limits = _limits(request, budget, here)
-    found = search(_steps(request), limits, _rungs(request, source), **_how(request, source))
+    found = search(_steps(request), limits, _rungs(request, source), whole=request.whole, **_how(request, source))
     return {
         "request": {**asdict(request), "budget": budget},
         "budget": budget,
@@ -106,6 +107,7 @@ def make_plan(request: Request, source: Source = meta_step) -> dict[str, Any]:
             {
                 "name": tried.rung.name,
                 "costs": tried.rung.costs,
+                "share": tried.share,
                 "fits": not limits.broken(tried.rehearsal),
                 **_prediction(tried, here),
             }
@@ -117,16 +119,14 @@ def make_plan(request: Request, source: Source = meta_step) -> dict[str, Any]:
 
 def smallest_budget(request: Request, source: Source = meta_step) -> int:
     """Return the bytes of the smallest budget that any plan for the request fits."""
-    least = smallest(_steps(request), _rungs(request, source), **_how(request, source))
+    least = smallest(_steps(request), _rungs(request, source), whole=request.whole, **_how(request, source))
     return Limits(0, _machine(request).runtime).budget_for(least.rehearsal.peak)
 
 
 def largest_batch(request: Request, source: Source = meta_step) -> int:
     """Return the most examples that a rung which splits no batch takes within the budget; 0 if not even one."""
     limits = Limits(_budget(request), _machine(request).runtime)
-    rungs = _rungs(request, source)
-    rung = [rung for rung in rungs if rung.split == 1][-1]
-    return largest(_steps(request), limits, rung, **_how(request, source))
+    return largest(_steps(request), limits, _rungs(request, source)[-1], **_how(request, source))
 
 
 def full_fine_tuning(request: Request, source: Source = meta_step) -> dict[str, Any]:
@@ -204,14 +204,11 @@ def _rungs(request: Request, source: Source) -> list[Rung]:
         lighter = methods.get(request.method).lighter(blocks)
     rungs = ladder(
         request.method,
-        request.batch_size,
         request.storage,
         fused=request.fused,
         lighter=lighter,
         accumulation=request.accumulation,
     )
-    if request.whole:
-        rungs = [rung for rung in rungs if rung.split == 1]
     if request.upload is None or request.method is not None:
         return rungs
     return [rung for rung in rungs if not rung.budgeted] + suffixes(request.storage, blocks)

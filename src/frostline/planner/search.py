@@ -1,8 +1,12 @@
-"""Goes down the ladder until a way to train fits the budget, and finds the smallest budget that any fits."""
+"""Goes down the ladder until a way to train fits the budget, and finds the smallest budget that any fits.
+
+Of loss nothing is known beforehand, so it is taken to be what does not train: a rung of method `auto` under which
+hardly any weights train at a step is passed over for one that splits the batch and trains more.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,6 +21,9 @@ from frostline.profile import Profile
 
 MOST = 2**14
 """Examples beyond which nobody asks how many fit."""
+ENOUGH = 0.1
+"""Share of the weights outside the head that has to train at a step for a rung to be taken at once: what SlimFit trains
+on most tasks."""
 _CORRECTIONS = 4
 
 
@@ -28,20 +35,25 @@ class Tried:
         rung: which.
         steps: what would run, for a part of the batch.
         rehearsal: what it takes; of a budgeted rung within the budget, or the least that it can take.
+        share: of the bytes outside the head that train at a step, in a budgeted rung; else 1.
     """
 
     rung: Rung
     steps: Steps
     rehearsal: Rehearsal
+    share: float = 1.0
 
 
-def search(steps: Steps, limits: Limits, rungs: Sequence[Rung], **how: Any) -> tuple[Tried, ...]:
-    """Return the rungs that were tried, in order; the last is the first within the limits.
+def search(
+    steps: Steps, limits: Limits, rungs: Sequence[Rung], *, whole: bool = False, **how: Any
+) -> tuple[Tried, ...]:
+    """Return the rungs that were tried, in order; the last is the choice: the first that is within the limits.
 
     Args:
         steps: model, batch and what else the user asked for.
         limits: of a step.
         rungs: as `ladder` gives them.
+        whole: the batch is not split.
         how: `device`, `evaluation` and `source`, as for `rehearse`.
 
     Raises:
@@ -50,11 +62,13 @@ def search(steps: Steps, limits: Limits, rungs: Sequence[Rung], **how: Any) -> t
     attempt = _Attempt(steps, how)
     tried: list[Tried] = []
     for rung in rungs:
-        if rung.split > 1 and limits.memory_fits(tried[-1].rehearsal):
-            break  # to split the batch makes no less work and nothing less to send
-        tried.append(attempt.at(rung, limits))
-        if not limits.broken(tried[-1].rehearsal):
-            return tuple(tried)
+        for found in attempt.with_splits(rung, limits, 1 if whole else steps.batch_size):
+            tried.append(found)
+            if not limits.broken(found.rehearsal) and found.share >= ENOUGH:
+                return tuple(tried)
+    best = max((t for t in tried if not limits.broken(t.rehearsal)), key=lambda t: t.share, default=None)
+    if best is not None:
+        return (*(t for t in tried if t is not best), best)
     fitting = [t for t in tried if limits.memory_fits(t.rehearsal)]
     if fitting:
         nearest = min(fitting, key=lambda t: len(limits.broken(t.rehearsal)))
@@ -72,10 +86,12 @@ def search(steps: Steps, limits: Limits, rungs: Sequence[Rung], **how: Any) -> t
     )
 
 
-def smallest(steps: Steps, rungs: Sequence[Rung], **how: Any) -> Tried:
-    """Return the rung that takes least: the last one, or the last that splits no batch, where splitting is vain."""
+def smallest(steps: Steps, rungs: Sequence[Rung], *, whole: bool = False, **how: Any) -> Tried:
+    """Return what takes least: the last rung, or the last that splits the batch, whole or in the most parts."""
     attempt = _Attempt(steps, how)
-    ends = [*[rung for rung in rungs if rung.split == 1][-1:], rungs[-1]]
+    last = next(rung for rung in reversed(rungs) if rung.splittable or rung is rungs[0])
+    most = [] if whole or not last.splittable else _splits(steps.batch_size)[-1:]
+    ends = [rungs[-1], *([] if last is rungs[-1] else [last]), *(last.in_parts(split) for split in most)]
     return min((attempt.at(rung, Limits(0)) for rung in ends), key=lambda tried: tried.rehearsal.peak)
 
 
@@ -108,6 +124,23 @@ class _Attempt:
     how: dict[str, Any]
     profiles: dict[int, Profile] = field(default_factory=dict)
 
+    def with_splits(self, rung: Rung, limits: Limits, examples: int) -> Iterator[Tried]:
+        """Give a rung, and where it may split a batch of so many examples, the same in ever more parts.
+
+        If not even the most parts fit, those alone follow.
+        """
+        whole = self.at(rung, limits)
+        yield whole
+        splits = _splits(examples) if rung.splittable else []
+        if not splits or (limits.memory_fits(whole.rehearsal) and not limits.work_fits(whole.rehearsal)):
+            return  # in parts it is no less work
+        finest = self.at(rung.in_parts(splits[-1]), Limits(0))
+        if limits.broken(finest.rehearsal):
+            yield finest
+            return
+        for split in splits:
+            yield self.at(rung.in_parts(split), limits)
+
     def at(self, rung: Rung, limits: Limits) -> Tried:
         """Rehearse a rung; a budgeted one so that it stays within the limits, if it can."""
         part = replace(self.steps, **rung.changes, batch_size=-(-self.steps.batch_size // rung.split))
@@ -118,4 +151,9 @@ class _Attempt:
             self.profiles[part.batch_size] = traced(part, **how)
         paid = prices(self.profiles[part.batch_size], part.optimizer_state)
         settings, taken = heaviest(part, paid, limits, **how)
-        return Tried(rung, replace(part, settings=settings), taken)
+        return Tried(rung, replace(part, settings=settings), taken, paid.share(settings["capacity"]))
+
+
+def _splits(examples: int) -> list[int]:
+    """Return the powers of 2 above 1 up to the number of examples."""
+    return [2**power for power in range(1, examples.bit_length())]
