@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -58,6 +59,7 @@ def show_plan(
     """
     from frostline.cli.measure import read_settings
     from frostline.models import quiet
+    from frostline.planner.machine import is_known
     from frostline.planner.request import Request, full_fine_tuning, largest_batch, make_plan, smallest_budget
 
     quiet()
@@ -79,6 +81,8 @@ def show_plan(
         optim=optim,
         bf16=bf16,
     )
+    if device == "cpu" and not is_known():
+        print("measuring once what a process takes besides its tensors, about half a minute ...", file=sys.stderr)
     found = make_plan(request)
     if bounds:
         fixed = replace(request, budget=found["budget"])

@@ -21,7 +21,7 @@ class Work:
     Attributes:
         flops: floating-point operations of matrix products, convolutions and attention; a multiply-add is two.
         bytes: read and written by all other operations.
-        operations: how many, but for views.
+        operations: how many that compute something.
     """
 
     flops: int = 0
@@ -64,7 +64,7 @@ class WorkCounter(TorchDispatchMode):
         """Run one operation and count it."""
         kwargs = dict(kwargs or {})
         result = func(*args, **kwargs)
-        if _is_view(func):
+        if _is_free(func):
             return result
         self._operations += 1
         formula = flop_registry.get(func._overloadpacket)  # type: ignore[attr-defined]  # an OpOverload
@@ -77,8 +77,8 @@ class WorkCounter(TorchDispatchMode):
 
 
 @cache
-def _is_view(func: Any) -> bool:
-    """Tell whether an operation does nothing but look at its input in another way."""
-    if func in (torch.ops.aten.detach.default, torch.ops.aten._unsafe_view.default):
+def _is_free(func: Any) -> bool:
+    """Tell whether an operation computes nothing: a view, or a question such as where a fake tensor lies."""
+    if func.namespace == "prim" or func in (torch.ops.aten.detach.default, torch.ops.aten._unsafe_view.default):
         return True
     return any(r.alias_info is not None and not r.alias_info.is_write for r in func._schema.returns)

@@ -72,9 +72,14 @@ def machine(device: str = "cpu") -> Machine:
     if device != "cpu":
         return Machine(0)
     known = _read()
-    if "runtime" not in known:
+    if not is_known(known):
         known = _write({**known, **_measure_memory()})
     return Machine(known["runtime"], known["growth"], Speed.from_json(known["speed"]) if "speed" in known else None)
+
+
+def is_known(known: dict[str, Any] | None = None) -> bool:
+    """Tell whether what a process takes has been measured here, so that `machine` need not do it."""
+    return {"runtime", "growth"} <= (_read() if known is None else known).keys()
 
 
 def calibrate() -> Machine:

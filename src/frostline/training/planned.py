@@ -42,6 +42,7 @@ def within_budget(
     """
     file = None if config.plan is None else read_plan(config.plan)
     request = _of_plan(config, file) if file is not None else _of_config(config)
+    console.print("planning within the budget ...")
     found = ask({"kind": "plan", "request": {**request, "runtime": runtime}})
     size, peak = (written(bytes) for bytes in (found["budget"], found["predicted"]["peak"]))
     console.print(f"budget {size}: {found['rungs'][-1]['name']}, predicted peak {peak}", highlight=False)
