@@ -1,4 +1,4 @@
-"""Predicted and measured peaks, case by case: tensors and the whole process, each case in fresh processes.
+"""Predicted and measured peaks, case by case: of tensors, and of the whole process in a fresh one.
 
     python benchmarks/budget/prediction.py             # goes on where it stopped
     python benchmarks/budget/prediction.py --only minilm
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from frostline.children import run_child
-from frostline.meter.steps import Steps
+from frostline.meter.steps import Steps, measure_tensors
 from frostline.planner.rehearsal import rehearse
 from frostline.training.versions import versions
 
@@ -65,16 +65,17 @@ def main() -> None:
     if "besides" not in found:
         small = {"model": "minilm", "batch_size": 2, "sequence_length": 16}
         tensors = rehearse(Steps(**small, count=COUNT), fresh=True).peak
-        found["besides"] = _measured("process", small) - tensors
+        found["besides"] = _process_peak(small) - tensors
     known = {json.dumps(record["case"], sort_keys=True) for record in found["cases"]}
     for case in cases():
         if json.dumps(case, sort_keys=True) in known or (options.only and case["model"] != options.only):
             continue
-        predicted = rehearse(Steps(**case, count=COUNT), fresh=True).peak
+        steps = Steps(**case, count=COUNT)
+        predicted = rehearse(steps, fresh=True).peak
         record = {
             "case": case,
-            "tensors": {"predicted": predicted, "measured": _measured("tensors", case)},
-            "process": {"predicted": predicted + found["besides"], "measured": _measured("process", case)},
+            "tensors": {"predicted": predicted, "measured": measure_tensors(steps)["memory"]["tensor_peak"]},
+            "process": {"predicted": predicted + found["besides"], "measured": _process_peak(case)},
         }
         found["cases"].append(record)
         ratios = [f"{key} {record[key]['measured'] / record[key]['predicted']:.3f}" for key in ("tensors", "process")]
@@ -82,12 +83,13 @@ def main() -> None:
         options.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
-def _measured(kind: str, case: dict[str, Any]) -> int:
-    job = {"kind": kind, "steps": {**case, "count": COUNT, "allocator": "compact"}}
+def _process_peak(case: dict[str, Any]) -> int:
+    """Return the peak of a fresh process that does these steps."""
+    job = {"kind": "process", "steps": {**case, "count": COUNT, "allocator": "compact"}}
     _, end = run_child("frostline.meter.child", job)
     if end.result is None:
         raise SystemExit(f"{case}: {end.reason}")
-    return int(end.result["memory"]["process_peak" if kind == "process" else "tensor_peak"])
+    return int(end.result["memory"]["process_peak"])
 
 
 if __name__ == "__main__":

@@ -289,3 +289,20 @@ def test_built_in_methods_are_described_from_their_source() -> None:
         for key, field in method.Settings.model_fields.items():
             assert found.settings.get(key) in (field.description, None)
     assert describe("no such method") is None
+
+
+def test_a_run_within_a_budget_shows_prediction_measurement_and_the_ways_tried(tmp_path: Path) -> None:
+    rungs = [
+        {"name": "full, <stock>", "peak": 900 * 2**20, "fits": False, "costs": "nothing"},
+        {"name": "auto", "peak": 600 * 2**20, "fits": True, "costs": "some weights"},
+    ]
+    planned = {"budget": 700 * 2**20, "rungs": rungs, "predicted": {"peak": 600 * 2**20}}
+    run = run_folder(tmp_path / "r", planned=planned, prediction={"measured": 606 * 2**20})
+    write_report(run)
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "Budget: 700 MiB" in page
+    assert "measured: 606 MiB, 1.01× of it" in page
+    assert "full, &lt;stock&gt;" in page
+    assert "too much" in page
+    write_report(run_folder(tmp_path / "other", planned={"rungs": "none"}))
+    assert "Within the budget" not in (tmp_path / "other" / "report.html").read_text(encoding="utf-8")

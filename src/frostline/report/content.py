@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from frostline import __version__
-from frostline.report import figures, histories, numbers, settings, tables, words
+from frostline.report import budgets, figures, histories, numbers, settings, tables, words
 from frostline.report.document import (
     Block,
     Cell,
@@ -174,6 +174,7 @@ def _provenance(study: Study) -> tuple[Block, ...]:
 _SECTIONS: tuple[tuple[str, str, Callable[[Study], tuple[Block, ...]]], ...] = (
     ("scores", "Scores and memory", _scores),
     ("memory", "What the memory holds", _memory),
+    ("budget", "Within the budget", budgets.within),
     ("time", "Time of a step", _time),
     ("units", "What trained when", _activity),
     ("loss", "Loss", _losses),
