@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+import frostline
 from frostline.meter import Peaks, TensorTracker
+from frostline.meter.step_peaks import StepPeaks
 from tiny_models import batch, tiny_bert
 
 
@@ -101,6 +103,18 @@ def test_after_the_tracker_the_model_carries_no_hooks():
         model(**batch()).loss.backward()
     assert not model._forward_pre_hooks
     assert not any(p._post_accumulate_grad_hooks for p in model.parameters())
+
+
+def test_what_a_method_holds_counts_from_the_start():
+    model = tiny_bert()
+    tuner = frostline.prepare(model, "far", priming=0.5, total_steps=4)
+    held = sum(tensor.nbytes for tensor in tuner.held())
+    assert held
+    weights = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
+    with StepPeaks(model, "cpu", tuner.held()) as peaks:
+        torch.ones(1)
+        peaks.end_step()
+    assert weights + held <= peaks.memory()["tensor_peak"] <= weights + held + 64
 
 
 @pytest.mark.gpu

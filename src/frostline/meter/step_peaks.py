@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Iterable
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from frostline.meter.process import Peaks
@@ -18,19 +19,23 @@ class StepPeaks:
     Args:
         model: as for `TensorTracker`.
         device_type: count tensors on this kind of device only.
+        held: tensors of the tuner's own that are there already, see `Tuner.held`.
 
     Attributes:
         saved: most bytes of saved activations at any moment, of each step.
     """
 
-    def __init__(self, model: nn.Module, device_type: str) -> None:
+    def __init__(self, model: nn.Module, device_type: str, held: Iterable[Tensor] = ()) -> None:
         self.saved: list[int] = []
+        self._held = list(held)
         self._tracker = TensorTracker(model, device_type)
         self._peak: dict[str, int] = {}
 
     def __enter__(self) -> StepPeaks:
         """Start to follow."""
         self._tracker.__enter__()
+        self._tracker.mark("other", self._held)
+        self._held = []
         return self
 
     def __exit__(self, *details: Any) -> None:

@@ -185,7 +185,7 @@ def measure_process(steps: Steps) -> dict[str, Any]:
 def measure_tensors(steps: Steps) -> dict[str, Any]:
     """Return the peak of tensors by category, and what the last step keeps by site, predicted and measured."""
     run = Run.real(steps)
-    with StepPeaks(run.model, run.device_type) as step_peaks:
+    with StepPeaks(run.model, run.device_type, run.tuner.held()) as step_peaks:
         for _ in range(steps.count):
             run.tuner.before_step()
             loss = run.loss()

@@ -121,6 +121,10 @@ class Method(ABC):
         """Change the model's structure if `step` is the time for it; return what replaced what."""
         return ()
 
+    def held(self) -> tuple[Tensor, ...]:
+        """Return tensors of its own that wait between two steps, such as copies of weights: they count in a peak."""
+        return ()
+
     def before(self, step: int, parameters: Parameters) -> None:
         """See the weights before the step."""
 

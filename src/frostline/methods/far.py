@@ -112,6 +112,10 @@ class Far(base.Method):
             return ()
         return self._split(model, self._choose(model))
 
+    def held(self) -> tuple[Tensor, ...]:
+        """Return the starting weights, while priming lasts."""
+        return tuple(self._start.values())
+
     def restore(self, model: nn.Module) -> None:
         """Merge every split layer back into the plain one."""
         for name, split in self._splits.items():

@@ -101,7 +101,7 @@ def _rehearsed(
     """Rehearse the schedule's own sets, of which the last says how much work a step is, and more for their peak."""
     run.batch.pop("attention_mask", None)  # it masks nothing, and models that look at its values drop it
     work = Work()
-    with StepPeaks(run.model, run.device_type) as peaks, WorkCounter() as counter:
+    with StepPeaks(run.model, run.device_type, run.tuner.held()) as peaks, WorkCounter() as counter:
         peaks.optimizer_moved(run.optimizer)
         for index, active in enumerate((*own, *more)):
             run.tuner.force(active)

@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from frostline import methods
@@ -230,6 +230,10 @@ class Tuner:
     def heaviest(self) -> frozenset[str] | None:
         """Return, of the sets that the schedule may come to, the one with most to hold; None if the first has it."""
         return self._method.heaviest()
+
+    def held(self) -> tuple[Tensor, ...]:
+        """Return tensors of the method's own that wait between two steps: they count in a peak."""
+        return self._method.held()
 
     def force(self, active: frozenset[str] | None) -> None:
         """Let these scheduled units train from the next step on, whatever the schedule says; None: the schedule again.
