@@ -105,7 +105,9 @@ def load_pretrained(
         ) from error
     if isinstance(processor, PreTrainedTokenizerBase):
         _require_vocabulary(name, processor)
-    _require_weights(name, model, loading["missing_keys"], head_needed=label_names is None)
+    # `ignore_mismatched_sizes` makes anew what does not fit, which is for a head alone.
+    lost = {*loading["missing_keys"], *(entry[0] for entry in loading["mismatched_keys"])}
+    _require_weights(name, model, lost, head_needed=label_names is None)
     return Loaded(model, processor, _sha256(Path(source), model))
 
 

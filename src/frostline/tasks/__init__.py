@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def task_of(config: TrainConfig) -> Task:
-    """Return the task of a run."""
+    """Return the task of a run: its model says what it reads."""
     return _task(config.model)
 
 
@@ -21,6 +21,13 @@ def task_of_model(folder: Path) -> Task:
 
 
 def _task(model: str) -> Task:
+    from frostline.errors import ConfigError
+    from frostline.model_configs import config_of, reads_images
+    from frostline.tasks.image_classification import ImageClassification
     from frostline.tasks.text_classification import TextClassification
 
-    return TextClassification()
+    try:
+        images = reads_images(config_of(model))
+    except ConfigError:
+        images = False  # said where the model is loaded, after what is wrong with the data
+    return ImageClassification() if images else TextClassification()

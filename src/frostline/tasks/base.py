@@ -67,6 +67,8 @@ class Encoded:
     """Of the training rows, where rows differ in it."""
     notes: tuple[str, ...] = ()
     """What the user should know of what became of his rows, a line each."""
+    begin_epoch: Callable[[int], None] | None = None
+    """To be called with its number when an epoch begins, also one within which a run resumes."""
 
     def longest(self, count: int) -> Any:
         """Return the batch of the `count` longest training rows."""

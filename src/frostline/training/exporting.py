@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 from transformers import set_seed
 
@@ -19,6 +19,7 @@ from frostline.models import Loaded, quiet
 from frostline.tasks import task_of
 from frostline.training.checkpoints import is_whole
 from frostline.training.run_folder import RunFolder, share
+from frostline.training.weights import load_weights
 from frostline.tuner import prepare
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -83,7 +84,7 @@ def _load(source: Path) -> tuple[Loaded, dict[str, Any]]:
     if loaded.sha256 != record["model_sha256"]:
         raise CheckpointError(f"the base model {config['model']!r} is not the one this run was started with.")
     tuner = prepare(loaded.model, config["method"], seed=config["seed"], **record["plan"]["settings"])
-    loaded.model.load_state_dict(load_file(source / "model.safetensors"), strict=False)
+    load_weights(loaded.model, source)
     tuner.finish()
     return loaded, record
 

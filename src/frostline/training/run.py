@@ -16,7 +16,6 @@ import datasets
 import numpy as np
 from rich.console import Console
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from transformers import EvalPrediction, PrinterCallback, TrainerCallback, set_seed
 
 from frostline import allocator, interrupts, methods
@@ -38,6 +37,7 @@ from frostline.tasks.base import Encoded, TaskData
 from frostline.training import checkpoints
 from frostline.training.card import model_card
 from frostline.training.early_stopping import AlreadyStopped, EarlyStopping
+from frostline.training.epochs import Epochs
 from frostline.training.planned import as_started, prediction, within_budget
 from frostline.training.record import opening_record, require_same, summary
 from frostline.training.recorder import Recorder, StepClock, StopOnInterrupt
@@ -45,6 +45,7 @@ from frostline.training.run_folder import RunFolder, write_json
 from frostline.training.stopping import explained, stopped
 from frostline.training.trainer import MeasuredTrainer, StepMeasures, require_usable, training_arguments
 from frostline.training.watchdog import FirstStep, Watchdog
+from frostline.training.weights import load_weights
 from frostline.tuner import Tuner, prepare
 
 
@@ -174,6 +175,8 @@ def _attempt(
             first_step = FirstStep(asked, planned, tuner, watchdog, console)
             watch.append(first_step)
     ours: list[TrainerCallback] = [clock, keeper, tuner.callback(), *watch, recorder, interrupt]
+    if encoded.begin_epoch is not None:
+        ours.append(Epochs(encoded.begin_epoch))
     if config.early_stopping_patience is not None:
         ours.append(EarlyStopping(config.early_stopping_patience, checkpoint))
     trainer = MeasuredTrainer(
@@ -197,8 +200,7 @@ def _attempt(
         with interrupt:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except AlreadyStopped:
-        best = Path(str(trainer.state.best_model_checkpoint)) / "model.safetensors"
-        loaded.model.load_state_dict(load_file(best), strict=False)
+        load_weights(loaded.model, Path(str(trainer.state.best_model_checkpoint)))
     except (ConfigError, PlanError, UnsupportedModel):
         if trainer.state.global_step == 0:  # refused by what only the Trainer could know, such as the number of steps
             shutil.rmtree(folder.path)
