@@ -1,4 +1,4 @@
-"""CIFAR as it comes, and a real pretrained ViT at three sizes. Both stand beside the repository; see their own README."""
+"""CIFAR as it comes, and a real pretrained ViT at three sizes. Both stand beside the repository."""
 
 from __future__ import annotations
 
