@@ -38,7 +38,7 @@ def main() -> None:
     from frostline.models import load_classifier
 
     loaded = load_classifier("minilm", ("no", "yes"))
-    batch = loaded.tokenizer(["a cat sleeps", "cat a sleeps"], return_tensors="pt")
+    batch = loaded.processor(["a cat sleeps", "cat a sleeps"], return_tensors="pt")
     tuner = frostline.prepare(loaded.model, Alternate, stride=3)
     optimizer = torch.optim.AdamW(tuner.candidate_parameters(), lr=1e-4)
     tuner.attach(optimizer)

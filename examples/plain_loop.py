@@ -18,7 +18,7 @@ model = loaded.model.train()
 
 def collate(rows):
     """Return a batch of tensors from rows of text and label."""
-    batch = loaded.tokenizer([row["text"] for row in rows], padding=True, return_tensors="pt")
+    batch = loaded.processor([row["text"] for row in rows], padding=True, return_tensors="pt")
     return {**batch, "labels": torch.tensor([row["label"] for row in rows])}
 
 

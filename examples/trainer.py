@@ -13,7 +13,7 @@ from frostline.tasks.text import load
 
 data = load("acceptability", max_train=640)
 loaded = load_classifier("minilm", data.label_names)
-train = data.train.map(lambda rows: {**loaded.tokenizer(rows["text"]), "labels": rows["label"]}, batched=True)
+train = data.train.map(lambda rows: {**loaded.processor(rows["text"]), "labels": rows["label"]}, batched=True)
 
 tuner = frostline.prepare(loaded.model, method="slimfit", rate=0.9)  # 1: which weights train, at each step
 
@@ -30,7 +30,7 @@ with tempfile.TemporaryDirectory() as folder:
             use_cpu=True,
         ),
         train_dataset=train.select_columns(["input_ids", "attention_mask", "labels"]),
-        data_collator=DataCollatorWithPadding(loaded.tokenizer),
+        data_collator=DataCollatorWithPadding(loaded.processor),
         callbacks=[tuner.callback()],  # 2: drive it
     )
     trainer.train()

@@ -44,6 +44,7 @@ class TrainConfig(BaseModel):
 
     text: str | None = Field(None, description="column of the text, where it is not obvious")
     text_pair: str | None = Field(None, description="column of the second text of a pair")
+    image: str | None = Field(None, description="column of the image, where it is not obvious")
     label: str | None = Field(None, description="column of the label")
     delimiter: str | None = Field(None, description="between columns, where it is not obvious")
     task: Literal["auto", "classification", "regression"] = Field(
@@ -59,6 +60,10 @@ class TrainConfig(BaseModel):
         description="`accuracy`, `matthews`, `f1`, `macro_f1`; `pearson`, `spearman`, `mse`, `mae`; or the task's own",
     )
     max_length: int = Field(128, ge=1, description="tokens; longer texts are cut, and counted")
+    image_size: int | None = Field(None, ge=1, description="pixels in height and width; the model's own if left out")
+    augmentation: Literal["none", "flip", "crop", "resized_crop"] | None = Field(
+        None, description="of images that train: none, flip, crop (the default), resized_crop"
+    )
 
     epochs: float = Field(3.0, gt=0, description="passes over the training data")
     max_steps: int | None = Field(None, ge=1, description="optimizer steps; overrides epochs")

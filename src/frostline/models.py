@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,14 @@ EMBEDDED = "minilm"
 
 
 @dataclass(frozen=True, slots=True)
-class Classifier:
-    """A sequence classifier with its tokenizer, and the SHA-256 of the files it came from.
+class Loaded:
+    """A model with what makes its inputs (a tokenizer or an image processor), and the SHA-256 of its files.
 
-    With one output it is regression, here as in transformers: the output is the score.
+    A classifier with one output is regression, here as in transformers: the output is the score.
     """
 
     model: Any  # a PreTrainedModel; its methods are only partly typed
-    tokenizer: PreTrainedTokenizerBase
+    processor: Any
     sha256: str
 
     @property
@@ -53,8 +53,8 @@ def locate(name: str) -> str:
     return str(Path(spec.submodule_search_locations[0]) / "model")
 
 
-def load_classifier(name: str, label_names: Sequence[str] | None = None) -> Classifier:
-    """Load a model with a head for classes or for a score.
+def load_classifier(name: str, label_names: Sequence[str] | None = None) -> Loaded:
+    """Load a model of texts with a head for classes or for a score.
 
     Args:
         name: `minilm`, a folder, or a Hub name.
@@ -63,32 +63,66 @@ def load_classifier(name: str, label_names: Sequence[str] | None = None) -> Clas
     Raises:
         ConfigError: there is no such model, or it cannot be loaded for classification.
     """
+    return load_pretrained(name, AutoModelForSequenceClassification, _tokenizer, label_names, "classification")
+
+
+def load_pretrained(
+    name: str,
+    factory: Any,
+    read_processor: Callable[[str], Any],
+    label_names: Sequence[str] | None,
+    purpose: str,
+    **options: Any,
+) -> Loaded:
+    """Load a model in float32, and what makes its inputs.
+
+    Args:
+        name: `minilm`, a folder, or a Hub name.
+        factory: an `AutoModelFor...` of transformers.
+        read_processor: gives the tokenizer or image processor of a folder or Hub name.
+        label_names: classes, in order, none of them for a score; None keeps the head the model comes with.
+        purpose: what it is loaded for, for messages.
+        options: more of `from_pretrained`.
+
+    Raises:
+        ConfigError: there is no such model, or it cannot be loaded for the purpose.
+    """
     source = locate(name)
     if name != EMBEDDED and (name.startswith((".", "/", "~")) or Path(name).exists()):
         source = str(Path(name).expanduser())
         if not (Path(source) / "config.json").is_file():
             raise ConfigError(f"model {name!r} is no Hugging Face model folder: it has no config.json.")
-    head: dict[str, Any] = {}
-    if label_names:
-        head = {"id2label": dict(enumerate(label_names)), "label2id": {n: i for i, n in enumerate(label_names)}}
-        head["problem_type"] = "single_label_classification"
-    elif label_names is not None:
-        head = {"num_labels": 1, "problem_type": "regression"}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
-        model, loading = AutoModelForSequenceClassification.from_pretrained(
-            source, output_loading_info=True, dtype=torch.float32, **head
+        processor = read_processor(source)
+        model, loading = factory.from_pretrained(
+            source, output_loading_info=True, dtype=torch.float32, **_head(label_names), **options
         )  # weights in sixteen bits would lose most of what a step adds to them
     except Exception as error:  # from_pretrained raises a dozen types; each says what was wrong
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ConfigError(
-            f"model {name!r} cannot be loaded for classification: {first_line} "
+            f"model {name!r} cannot be loaded for {purpose}: {first_line} "
             f"Give a Hugging Face folder, or {EMBEDDED!r}, which needs no network."
         ) from error
-    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # made up, for want of a file
-        raise ConfigError(f"model {name!r} has no tokenizer; put its tokenizer.json or vocabulary beside config.json.")
-    _require_weights(name, model, loading["missing_keys"], head_needed=label_names is None)
-    return Classifier(model, tokenizer, _sha256(Path(source), model))
+    if isinstance(processor, PreTrainedTokenizerBase):
+        _require_vocabulary(name, processor)
+    # `ignore_mismatched_sizes` makes anew what does not fit, which is for a head alone.
+    lost = {*loading["missing_keys"], *(entry[0] for entry in loading["mismatched_keys"])}
+    _require_weights(name, model, lost, head_needed=label_names is None)
+    return Loaded(model, processor, _sha256(Path(source), model))
+
+
+def _tokenizer(source: str) -> Any:
+    return AutoTokenizer.from_pretrained(source)
+
+
+def _head(label_names: Sequence[str] | None) -> dict[str, Any]:
+    if label_names:
+        return {
+            "id2label": dict(enumerate(label_names)),
+            "label2id": {name: index for index, name in enumerate(label_names)},
+            "problem_type": "single_label_classification",
+        }
+    return {} if label_names is None else {"num_labels": 1, "problem_type": "regression"}
 
 
 def longest_text(model: Any) -> int | None:
@@ -99,6 +133,11 @@ def longest_text(model: Any) -> int | None:
         if name.endswith(".position_embeddings") and limit is not None and padding is not None:
             return limit - int(padding) - 1  # RoBERTa counts positions from behind the padding's
     return limit
+
+
+def _require_vocabulary(name: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # made up, for want of a file
+        raise ConfigError(f"model {name!r} has no tokenizer; put its tokenizer.json or vocabulary beside config.json.")
 
 
 def _require_weights(name: str, model: Any, missing: Iterable[str], *, head_needed: bool) -> None:

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import (
-    MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
-    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
-    AutoConfig,
-    AutoModelForImageClassification,
-    AutoModelForSequenceClassification,
-)
+from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification
 
 from frostline.anatomy.batches import example_batch
-from frostline.errors import ConfigError, UnsupportedModel, nearest
-from frostline.known_models import known_config, known_names
-from frostline.models import EMBEDDED, locate, longest_text
+from frostline.errors import ConfigError, UnsupportedModel
+from frostline.model_configs import config_of, first_line, reads_images, reads_texts, set_image_size
+from frostline.models import longest_text
 
 SEQUENCE_LENGTH = 128
 """Tokens of a text where the user says nothing."""
@@ -37,16 +30,16 @@ def skeleton(name: str, *, image_size: int | None = None, device: str = "meta") 
         ConfigError: there is no such model, its config cannot be used, or the image size does not fit it.
         UnsupportedModel: it classifies neither texts nor images.
     """
-    config = _config(name)
+    config = config_of(name)
     if image_size is not None:
-        _set_image_size(name, config, image_size)
+        set_image_size(name, config, image_size)
     if getattr(config, "pad_token_id", 0) is None:
         config.pad_token_id = 0  # else decoders refuse a batch of more than one
     config.dtype = torch.float32  # as a model is loaded to be trained, whatever its checkpoint is written in
     config.architectures = []  # what the checkpoint was made for, not what it is to learn
-    if type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
+    if reads_texts(config):
         factory: Any = AutoModelForSequenceClassification
-    elif type(config) in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
+    elif reads_images(config):
         factory = AutoModelForImageClassification
     else:
         raise UnsupportedModel(
@@ -58,7 +51,7 @@ def skeleton(name: str, *, image_size: int | None = None, device: str = "meta") 
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # a config can be wrong in a dozen ways; each error says how
-        raise ConfigError(f"model {name!r} cannot be built from its config: {_first_line(error)}") from error
+        raise ConfigError(f"model {name!r} cannot be built from its config: {first_line(error)}") from error
 
 
 def shaped_batch(
@@ -95,43 +88,3 @@ def shaped_batch(
             f"say --seq-len {limit} or less."
         )
     return example_batch(model, batch_size, sequence_length, labels=True, generator=generator)
-
-
-def _config(name: str) -> Any:
-    source = locate(name)
-    path = Path(source).expanduser()
-    looks_local = name == EMBEDDED or name.startswith((".", "/", "~")) or path.exists() or name.endswith(".json")
-    if looks_local:
-        source = str(path)
-        if not path.exists():
-            raise ConfigError(f"model {name!r}: there is no such file or folder.")
-        if path.is_dir() and not (path / "config.json").is_file():
-            raise ConfigError(f"model {name!r} is no Hugging Face model folder: it has no config.json.")
-    elif (known := known_config(name)) is not None:
-        return known
-    try:
-        return AutoConfig.from_pretrained(source)
-    except Exception as error:  # from_pretrained raises a dozen types; each says what was wrong
-        raise ConfigError(
-            f"model {name!r}: its config cannot be loaded: {_first_line(error)} "
-            f"Give a Hugging Face folder, a config.json, or a model that needs no network"
-            f"{nearest(name, [EMBEDDED, *(known for known in known_names() if '/' not in known)])}"
-        ) from error
-
-
-def _set_image_size(name: str, config: Any, image_size: int) -> None:
-    if not hasattr(config, "image_size"):
-        raise ConfigError(f"model {name!r} ({config.model_type}) reads texts: it has no image size; leave it out.")
-    patch = getattr(config, "patch_size", 1)
-    patches = tuple(patch) if isinstance(patch, (list, tuple)) else (patch,)
-    if image_size < 1 or any(image_size % side for side in patches):
-        raise ConfigError(
-            f"an image size of {image_size} is refused for model {name!r}: give a multiple of its patches' "
-            f"{max(patches)} pixels."
-        )
-    config.image_size = image_size
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -61,6 +62,17 @@ def example_batch(
     if labels:
         batch["labels"] = _labels(config.num_labels, batch_size, generator)
     return batch
+
+
+def sizes_of(batch: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return the sizes for which a batch of that shape would be made up: `batch_size`, and `sequence_length` of texts
+    or `image_size` of images. Only shapes are looked at.
+    """
+    if "input_ids" in batch:
+        rows, length = batch["input_ids"].shape
+        return {"batch_size": rows, "sequence_length": length}
+    pixels = batch["pixel_values"]
+    return {"batch_size": pixels.shape[0], "image_size": max(pixels.shape[-2:])}
 
 
 def _labels(classes: int, batch_size: int, generator: torch.Generator | None) -> Tensor:

@@ -10,11 +10,12 @@ import typer
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A run folder, or any folder with a sequence classifier.")],
+    model: Annotated[str, typer.Argument(help="A run folder, or any folder with a classifier.")],
     data: Annotated[str | None, typer.Option(help="As for train; the run's own validation data if left out.")] = None,
     metric: Annotated[str | None, typer.Option(help="The run's own if left out.")] = None,
     text: Annotated[str | None, typer.Option(help="Column of the text.")] = None,
     text_pair: Annotated[str | None, typer.Option(help="Column of the second text.")] = None,
+    image: Annotated[str | None, typer.Option(help="Column of the image.")] = None,
     label: Annotated[str | None, typer.Option(help="Column of the label.")] = None,
     delimiter: Annotated[str | None, typer.Option(help="Between columns.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Examples in a forward pass.")] = 64,
@@ -23,7 +24,7 @@ def evaluate(
     """Score a trained model on labelled data."""
     from frostline.training.inference import evaluate_model
 
-    columns = {"text": text, "text_pair": text_pair, "label": label, "delimiter": delimiter}
+    columns = {"text": text, "text_pair": text_pair, "image": image, "label": label, "delimiter": delimiter}
     scores = evaluate_model(Path(model), data, metric, columns, batch_size)
     if as_json:
         print(json.dumps(scores))

@@ -1,4 +1,4 @@
-"""`frostline predict`: classes and probabilities, or scores, for texts, as JSON lines."""
+"""`frostline predict`: classes and probabilities, or scores, for texts and images, as JSON lines."""
 
 from __future__ import annotations
 
@@ -12,23 +12,27 @@ from frostline.errors import ConfigError
 
 
 def predict(
-    model: Annotated[str, typer.Argument(help="A run folder, or any folder with a sequence classifier.")],
-    texts: Annotated[list[str] | None, typer.Argument(help="Texts to classify or score.")] = None,
-    data: Annotated[str | None, typer.Option(help="A file or folder of texts, labels not needed.")] = None,
+    model: Annotated[str, typer.Argument(help="A run folder, or any folder with a classifier.")],
+    texts: Annotated[list[str] | None, typer.Argument(help="Texts to classify or score; paths of images.")] = None,
+    data: Annotated[str | None, typer.Option(help="A file or folder of texts or images, labels not needed.")] = None,
     output: Annotated[Path | None, typer.Option(help="A file for the JSON lines; standard output if left out.")] = None,
     text: Annotated[str | None, typer.Option(help="Column of the text.")] = None,
     text_pair: Annotated[str | None, typer.Option(help="Column of the second text.")] = None,
+    image: Annotated[str | None, typer.Option(help="Column of the image.")] = None,
     delimiter: Annotated[str | None, typer.Option(help="Between columns.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Examples in a forward pass.")] = 64,
 ) -> None:
-    """Classify or score texts; each line is {"text": ..., "label": ..., "score": ...}, without label in regression."""
+    """Classify or score texts or images; each line is {"text": ..., "label": ..., "score": ...}.
+
+    Of an image it says {"image": ...}, and there is no label in regression.
+    """
     if bool(texts) == bool(data):
         raise ConfigError("give texts or --data FILE, one of the two.")
     if output is not None and not output.parent.is_dir():
         raise ConfigError(f"output {str(output)!r} cannot be written: there is no folder {str(output.parent)!r}.")
     from frostline.training.inference import predict_rows
 
-    columns = {"text": text, "text_pair": text_pair, "delimiter": delimiter}
+    columns = {"text": text, "text_pair": text_pair, "image": image, "delimiter": delimiter}
     lines = [json.dumps(row, ensure_ascii=False) for row in predict_rows(Path(model), texts, data, columns, batch_size)]
     if output is None:
         print("\n".join(lines))

@@ -21,10 +21,9 @@ from frostline.comparison.runs import INFERENCE, Kind, Run, Runs
 from frostline.config import make_config
 from frostline.errors import CheckpointError, ConfigError, Interrupted
 from frostline.models import quiet
+from frostline.tasks import task_of
+from frostline.tasks.base import Origin
 from frostline.tasks.metrics import METRICS
-from frostline.tasks.sources.columns import Asked
-from frostline.tasks.sources.content import digest
-from frostline.tasks.sources.reading import read_train
 from frostline.training.versions import hardware, versions
 
 Record = dict[str, Any]
@@ -68,22 +67,22 @@ def compare(
 
 def _require_data(runs: Runs, folder: ComparisonFolder) -> None:
     """Refuse data that cannot be read or have changed, and trials that could see the rows that cells are scored on."""
-    read: dict[str, tuple[bool, str]] = {}
+    read: dict[str, Origin] = {}
     for cell in runs.cells():
         config = make_config({**cell.config, "output": "-"})
-        key = json.dumps([config.data, config.validation, config.text, config.text_pair, config.label])
+        task = task_of(config)
+        columns = [getattr(config, name) for name in task.columns]
+        key = json.dumps([type(task).__name__, config.data, config.validation, *columns])
         if key not in read:
-            asked = Asked(config.text, config.text_pair, config.label, config.delimiter)
-            train, held = read_train(config.data, asked, config.validation)
-            read[key] = held is not None, digest([train] if held is None else [train, held])
-        has_validation, sha256 = read[key]
-        if cell.group is not None and not has_validation:
+            read[key] = task.origin(config)
+        origin = read[key]
+        if cell.group is not None and not origin.own_validation:
             raise ConfigError(
                 f"{cell.task}: {config.data!r} brings no validation data (validation={config.validation}), so "
                 "learning-rate trials could see the rows that the cells are scored on. Name a file with `validation`, "
                 "or give learning_rate and leave learning_rates out."
             )
-        if folder.data_of(cell) not in (None, sha256):
+        if folder.data_of(cell) not in (None, origin.sha256):
             raise ConfigError(
                 f"{cell.task}: the data {config.data!r} are not those that {cell.name} was made with (SHA-256 "
                 "differs). Restore them, or take another output."

@@ -10,7 +10,6 @@ from typing import Any, TextIO
 import torch
 from rich.console import Console
 from transformers import (
-    DataCollatorWithPadding,
     TrainerCallback,
     TrainerControl,
     TrainerState,
@@ -21,9 +20,9 @@ from transformers import (
 from frostline import allocator, meter
 from frostline.config import TrainConfig
 from frostline.meter.step_peaks import StepPeaks, memory_record
-from frostline.models import load_classifier, quiet
-from frostline.training.encoding import tokenize
-from frostline.training.run import read_data, run
+from frostline.models import quiet
+from frostline.tasks import task_of
+from frostline.training.run import run
 from frostline.training.run_folder import RunFolder
 from frostline.training.versions import hardware, versions
 
@@ -132,14 +131,13 @@ class Baton(Probe):
 
 
 def measure_inference(config: TrainConfig) -> dict[str, Any]:
-    """Return the peaks of forward passes alone, on the batch of the longest training texts."""
+    """Return the peaks of forward passes alone, on the batch of the longest training rows."""
     quiet()
-    data = read_data(config)
+    task = task_of(config)
+    data = task.read(config)
     set_seed(config.seed)
-    loaded = load_classifier(config.model, data.label_names)
-    train, _, _ = tokenize(data, loaded, config.max_length)
-    longest = sorted(range(len(train)), key=lambda row: -len(train[row]["input_ids"]))[: config.batch_size]
-    batch = DataCollatorWithPadding(loaded.tokenizer)([train[row] for row in longest])
+    loaded = task.load(config.model, data.label_names, config)
+    batch = task.encode(data, loaded, config).longest(config.batch_size)
     model = loaded.model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
     batch = {key: value.to(model.device) for key, value in batch.items() if key != "labels"}
     held = allocator.use(config.allocator)

@@ -71,7 +71,17 @@ class Row:
 
 _INFERENCE_ROW = Row(INFERENCE, INFERENCE, {}, {"method": "full"}, None, ())
 # Two steps are worth a ratio only if these are the same for both.
-_OF_A_BATCH = ("data", "batch_size", "max_length", "sampling", "gradient_accumulation_steps", "max_train", "seed")
+_OF_A_BATCH = (
+    "data",
+    "batch_size",
+    "max_length",
+    "image_size",
+    "augmentation",
+    "sampling",
+    "gradient_accumulation_steps",
+    "max_train",
+    "seed",
+)
 
 
 def slug(text: str) -> str:

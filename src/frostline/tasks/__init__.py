@@ -1,1 +1,33 @@
-"""Tasks: data in, metric out. `text` reads, `metrics` scores, `kinds` says what is asked for: a class or a number."""
+"""Tasks: data in, metric out. `base` says what one is; `sources` read, `metrics` score."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from frostline.config import TrainConfig
+    from frostline.tasks.base import Task
+
+
+def task_of(config: TrainConfig) -> Task:
+    """Return the task of a run: its model says what it reads."""
+    return _task(config.model)
+
+
+def task_of_model(folder: Path) -> Task:
+    """Return the task of the trained model in a folder."""
+    return _task(str(folder))
+
+
+def _task(model: str) -> Task:
+    from frostline.errors import ConfigError
+    from frostline.model_configs import config_of, reads_images
+    from frostline.tasks.image_classification import ImageClassification
+    from frostline.tasks.text_classification import TextClassification
+
+    try:
+        images = reads_images(config_of(model))
+    except ConfigError:
+        images = False  # said where the model is loaded, after what is wrong with the data
+    return ImageClassification() if images else TextClassification()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from frostline.errors import DataError
 from frostline.tasks import metrics
-from frostline.tasks.kinds import AskedKind, Kind, kind_of
+from frostline.tasks.base import TaskData
+from frostline.tasks.kinds import AskedKind
 from frostline.tasks.sources.columns import Asked
 from frostline.tasks.sources.content import digest
 from frostline.tasks.sources.labels import label_names_of
@@ -19,28 +19,6 @@ from frostline.tasks.sources.targets import divide, refuse_constant, refuse_unse
 
 if TYPE_CHECKING:
     import datasets
-
-
-@dataclass(frozen=True)
-class TextData:
-    """A text task, ready to be tokenised."""
-
-    train: datasets.Dataset
-    """Columns `text`, `text_pair` for tasks on pairs, and `label`: an index into `label_names`, or a score."""
-    validation: datasets.Dataset
-    """Same columns."""
-    label_names: tuple[str, ...]
-    """The classes; none where labels are scores."""
-    metric: str
-    """The task's own metric, a name in `metrics.METRICS`."""
-    name: str
-    sha256: str
-    """Of the bytes of the files read, training before validation; of the rows where there are no files."""
-
-    @property
-    def kind(self) -> Kind:
-        """Classification or regression."""
-        return kind_of(self.label_names)
 
 
 def load(
@@ -55,7 +33,7 @@ def load(
     validation_share: float = 0.1,
     max_train: int | None = None,
     seed: int = 0,
-) -> TextData:
+) -> TaskData:
     """Read training and validation data.
 
     Args:
@@ -97,7 +75,7 @@ def load(
     if max_train is not None and max_train < len(kept):
         kept = take(kept, targets, label_names, max_train, seed)
     own = train.metric if train.metric and metrics.METRICS[train.metric].kind == kind else None
-    return TextData(
+    return TaskData(
         train=_dataset(train, targets, label_names, kept),
         validation=validation_data,
         label_names=label_names,
@@ -127,7 +105,7 @@ def read_examples(
         delimiter: one character between fields.
 
     Returns:
-        Data with the columns of `TextData.train`, `label` only where there are labels and `label_names` is not None;
+        Data with the columns of `TaskData.train`, `label` only where there are labels and `label_names` is not None;
         and the SHA-256 of the file's bytes, or of the rows where there is no file.
 
     Raises:

@@ -16,7 +16,7 @@ def model_card(record: dict[str, Any]) -> str:
     scores = "\n".join(f"| {name} | {value:.4f} |" for name, value in metrics.items())
     return f"""---
 library_name: transformers
-pipeline_tag: text-classification
+pipeline_tag: {record["pipeline"]}
 tags:
 - frostline
 ---
@@ -43,6 +43,6 @@ tags:
 
 ```python
 from transformers import pipeline
-{verb} = pipeline("text-classification", model="path/to/this/folder")
+{verb} = pipeline("{record["pipeline"]}", model="path/to/this/folder")
 ```
 """

@@ -21,6 +21,7 @@ from transformers.trainer_utils import rotate_checkpoints, sort_checkpoints
 from frostline.errors import TrainingDiverged
 from frostline.training import state_files
 from frostline.training.run_folder import write_json
+from frostline.training.weights import load_weights, renames
 
 MANIFEST = "manifest.json"
 
@@ -75,6 +76,8 @@ class CheckpointCallback(TrainerCallback):
             best = self._resume_from.with_name(f"checkpoint-{state.best_global_step}")
             if is_whole(best):
                 state.best_model_checkpoint = str(best)
+            if renames(kwargs["model"]):
+                load_weights(kwargs["model"], self._resume_from)
             state_files.load_optimizer(self._resume_from, kwargs["optimizer"], kwargs["lr_scheduler"])
             self._random_pending = True
 
@@ -92,6 +95,14 @@ class CheckpointCallback(TrainerCallback):
             self._random_pending = False
             if (state.epoch or 0) % 1:  # at the start of an epoch its own seed has just been set
                 state_files.load_random(self._resume_from)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Take back the best weights where the Trainer, which does so itself, would miss those that were renamed."""
+        best = state.best_model_checkpoint
+        if args.load_best_model_at_end and best is not None and renames(kwargs["model"]):
+            load_weights(kwargs["model"], Path(best))
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Add what the Trainer left out, then the manifest; then remove older checkpoints."""

@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 from transformers import set_seed
 
+from frostline.config import make_config
 from frostline.errors import CheckpointError, ConfigError, nearest
-from frostline.models import Classifier, load_classifier, quiet
+from frostline.models import Loaded, quiet
+from frostline.tasks import task_of
 from frostline.training.checkpoints import is_whole
 from frostline.training.run_folder import RunFolder, share
+from frostline.training.weights import load_weights
 from frostline.tuner import prepare
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -54,7 +57,7 @@ def export_run(source: Path, output: Path, *, dtype: str | None, delta: bool) ->
             said = _write_delta(loaded, record, staging)
         else:
             loaded.model.save_pretrained(staging)
-            loaded.tokenizer.save_pretrained(staging)
+            loaded.processor.save_pretrained(staging)
             said = f"{sum(p.numel() for p in loaded.model.parameters()):,} parameters"
         share(staging)
         staging.rename(output)
@@ -63,7 +66,7 @@ def export_run(source: Path, output: Path, *, dtype: str | None, delta: bool) ->
     return f"{said} in {output}"
 
 
-def _load(source: Path) -> tuple[Classifier, dict[str, Any]]:
+def _load(source: Path) -> tuple[Loaded, dict[str, Any]]:
     """Return the plain model and its run's record."""
     record = RunFolder(source).record()
     if record is not None:
@@ -71,24 +74,29 @@ def _load(source: Path) -> tuple[Classifier, dict[str, Any]]:
             raise CheckpointError(
                 f"the run in {source} is not finished (status: {record['status']}); export one of its checkpoints."
             )
-        return load_classifier(str(source)), record
+        return task_of(make_config(record["config"])).load(str(source)), record
     record = RunFolder(source.parent.parent).record()
     if record is None or not is_whole(source):
         raise CheckpointError(f"{str(source)!r} is neither a run folder nor a whole checkpoint of one.")
     config = record["config"]
     set_seed(config["seed"])
-    loaded = load_classifier(config["model"], record["data"]["label_names"])
+    loaded = _base_model(record)
     if loaded.sha256 != record["model_sha256"]:
         raise CheckpointError(f"the base model {config['model']!r} is not the one this run was started with.")
     tuner = prepare(loaded.model, config["method"], seed=config["seed"], **record["plan"]["settings"])
-    loaded.model.load_state_dict(load_file(source / "model.safetensors"), strict=False)
+    load_weights(loaded.model, source)
     tuner.finish()
     return loaded, record
 
 
-def _write_delta(loaded: Classifier, record: dict[str, Any], folder: Path) -> str:
+def _base_model(record: dict[str, Any]) -> Loaded:
+    config = make_config(record["config"])
+    return task_of(config).load(config.model, record["data"]["label_names"], config)
+
+
+def _write_delta(loaded: Loaded, record: dict[str, Any], folder: Path) -> str:
     set_seed(record["config"]["seed"])
-    base = load_classifier(record["config"]["model"], record["data"]["label_names"])
+    base = _base_model(record)
     if base.sha256 != record["model_sha256"]:
         raise CheckpointError(f"the base model {record['config']['model']!r} is not the one this run started from.")
     before = base.model.state_dict()

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import datasets
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
+from frostline.config import make_config
 from frostline.errors import ConfigError, DataError
-from frostline.models import Classifier, load_classifier, longest_text, quiet
+from frostline.models import Loaded, quiet
+from frostline.tasks import task_of_model
+from frostline.tasks.base import Task
 from frostline.tasks.kinds import kind_of
-from frostline.tasks.metrics import DEFAULT, decisions, get_metric
-from frostline.tasks.text import load, read_examples
 from frostline.training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    import datasets
 
 Columns = dict[str, str | None]
 
@@ -27,10 +28,10 @@ def evaluate_model(
     """Return the scores of the model in `folder` on labelled data.
 
     Args:
-        folder: a run folder, or any folder with a sequence classifier.
+        folder: a run folder, or any folder with a model that a task knows.
         data: what to score on; the run's own validation data if None.
-        metric: a name in METRICS; the run's own, else accuracy or pearson, if None.
-        columns: names of `text`, `text_pair`, `label`, and the `delimiter`.
+        metric: a name in METRICS; the run's own, else the task's, if None.
+        columns: names of columns, and the `delimiter`; which there are, the task says.
         batch_size: examples in a forward pass.
 
     Raises:
@@ -38,52 +39,45 @@ def evaluate_model(
             no run folder.
         DataError: the data cannot be read, have no labels, or a label is not among the model's.
     """
-    record, loaded = _load(folder)
-    names, kind = loaded.label_names, kind_of(loaded.label_names)
-    score = get_metric(metric or (record or {}).get("metric", DEFAULT[kind]), kind)
+    record, task, loaded = _load(folder)
+    names = loaded.label_names
+    scorer = task.scorer(metric or (record or {}).get("metric"), names)
     if data is None:
         if record is None:
             raise ConfigError(f"{folder} is no run folder, so it names no data; say --data.")
-        examples = _own_validation(record, names)
+        examples = _own_validation(record, task, names)
     else:
-        examples, _ = read_examples(data, label_names=names, **_given(columns))
+        examples = task.read_examples(data, names, _given(task, columns))
     if "label" not in examples.column_names:
         raise DataError(f"{data} has no labels to score against; use `frostline predict`, or name the column: --label.")
-    outputs = _outputs(loaded, examples, batch_size, _max_length(record))
-    scores: dict[str, float | int] = dict(score(decisions(outputs), np.asarray(examples["label"])))
+    outputs = task.outputs(loaded, examples, batch_size, _max_length(record))
+    scores: dict[str, float | int] = dict(scorer(outputs, np.asarray(examples["label"])))
     return {**scores, "examples": len(examples)}
 
 
 def predict_rows(
-    folder: Path, texts: Sequence[str] | None, data: str | None, columns: Columns, batch_size: int
+    folder: Path, words: Sequence[str] | None, data: str | None, columns: Columns, batch_size: int
 ) -> list[dict[str, Any]]:
-    """Return for each text its class and the class's probability as `label` and `score`; its `score` in regression.
+    """Return for each example what the model says, see the task's `predictions`.
 
     Args:
-        folder: a run folder, or any folder with a sequence classifier.
-        texts: what to classify or score; or None and
-        data: a file or folder of texts.
-        columns: names of `text`, `text_pair`, and the `delimiter`.
+        folder: a run folder, or any folder with a model that a task knows.
+        words: examples as they stand on a command line; or None and
+        data: a file or folder of examples.
+        columns: as for `evaluate_model`.
         batch_size: examples in a forward pass.
     """
-    record, loaded = _load(folder)
-    if texts is not None:
-        examples = datasets.Dataset.from_dict({"text": list(texts)})
+    record, task, loaded = _load(folder)
+    if words is not None:
+        examples = task.examples(words)
     else:
         assert data is not None
-        examples, _ = read_examples(data, label_names=None, **_given(columns))
-    outputs = _outputs(loaded, examples, batch_size, _max_length(record))
-    names = loaded.label_names
-    rows = []
-    for example, row in zip(examples, outputs, strict=True):
-        best = int(row.argmax())
-        pair = {"text_pair": example["text_pair"]} if "text_pair" in example else {}
-        label = {"label": names[best]} if names else {}
-        rows.append({"text": example["text"], **pair, **label, "score": float(row[best])})
-    return rows
+        examples = task.read_examples(data, None, _given(task, columns))
+    outputs = task.outputs(loaded, examples, batch_size, _max_length(record))
+    return task.predictions(loaded, examples, outputs)
 
 
-def _load(folder: Path) -> tuple[dict[str, Any] | None, Classifier]:
+def _load(folder: Path) -> tuple[dict[str, Any] | None, Task, Loaded]:
     quiet()
     record = RunFolder(folder).record()
     if record is not None and record["status"] != "finished":
@@ -92,48 +86,30 @@ def _load(folder: Path) -> tuple[dict[str, Any] | None, Classifier]:
         )
     if not folder.is_dir():
         raise ConfigError(f"there is no folder {str(folder)!r}.")
-    loaded = load_classifier(str(folder))
+    task = task_of_model(folder)
+    loaded = task.load(str(folder))
     problem, outputs = loaded.model.config.problem_type, loaded.model.config.num_labels
     if problem == "multi_label_classification" or (problem == "regression" and outputs > 1):
         raise ConfigError(
             f"the model in {folder} has {outputs} outputs for problem_type={problem!r}; here a model gives each text "
             "one class or one score."
         )
-    return record, loaded
+    return record, task, loaded
 
 
-def _own_validation(record: dict[str, Any], names: tuple[str, ...]) -> datasets.Dataset:
-    config = record["config"]
-    keys = ("text", "text_pair", "label", "delimiter", "validation", "validation_share", "max_train", "seed")
+def _own_validation(record: dict[str, Any], task: Task, names: tuple[str, ...]) -> datasets.Dataset:
     # The model's kind is settled, whatever `auto` would make of the data now.
-    found = load(config["data"], task=kind_of(names), **{key: config[key] for key in keys})
+    config = make_config({**record["config"], "task": kind_of(names)})
+    found = task.read(config)
     if found.label_names != names:
-        raise DataError(f"{config['data']} now has the classes {found.label_names}; the model knows {names}.")
+        raise DataError(f"{config.data} now has the classes {found.label_names}; the model knows {names}.")
     return found.validation
 
 
-def _given(columns: Columns) -> dict[str, str | None]:
+def _given(task: Task, columns: Columns) -> dict[str, str]:
+    task.refuse_columns(columns)
     return {key: value for key, value in columns.items() if value is not None}
 
 
 def _max_length(record: dict[str, Any] | None) -> int | None:
     return None if record is None else int(record["config"]["max_length"])
-
-
-def _outputs(
-    loaded: Classifier, examples: datasets.Dataset, batch_size: int, max_length: int | None
-) -> NDArray[np.float32]:
-    """Return the classes' probabilities, shape (rows, classes), or the scores, shape (rows, 1)."""
-    pair = "text_pair" in examples.column_names
-    limit = max_length or longest_text(loaded.model)
-    model = loaded.model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-    parts = []
-    for start in range(0, len(examples), batch_size):
-        batch = examples[start : start + batch_size]
-        texts = (batch["text"], batch["text_pair"]) if pair else (batch["text"],)
-        encoded = loaded.tokenizer(*texts, truncation=True, max_length=limit, padding=True, return_tensors="pt")
-        with torch.inference_mode():
-            logits = model(**encoded.to(model.device)).logits.float()
-        parts.append((logits.softmax(-1) if loaded.label_names else logits).cpu().numpy())
-    result: NDArray[np.float32] = np.concatenate(parts)
-    return result

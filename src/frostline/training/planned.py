@@ -14,6 +14,7 @@ from frostline.budget import written
 from frostline.children import run_child
 from frostline.config import TrainConfig, make_config
 from frostline.errors import BudgetInfeasible, ConfigError, FrostlineError, PlanError
+from frostline.tasks import task_of
 
 _SPLIT = ("batch_size", "gradient_accumulation_steps", "settings", "optimizer_state", "method")
 _EVALUATION = "eval_batch_size"
@@ -129,7 +130,7 @@ def _of_plan(config: TrainConfig, file: dict[str, Any]) -> dict[str, Any]:
 def _common(config: TrainConfig) -> dict[str, Any]:
     return {
         "model": config.model,
-        "sequence_length": config.max_length,
+        **task_of(config).step_sizes(config),
         "optim": config.optim,
         "bf16": config.bf16,
         "device": "cuda" if torch.cuda.is_available() else "cpu",

@@ -9,14 +9,14 @@ from typing import Any
 
 from frostline.config import TrainConfig
 from frostline.errors import CheckpointError
-from frostline.models import Classifier
+from frostline.models import Loaded
 from frostline.plan import Plan
-from frostline.tasks.text import TextData
+from frostline.tasks.base import Task, TaskData
 from frostline.training.run_folder import RunFolder
 from frostline.training.versions import hardware, versions
 
 
-def opening_record(config: TrainConfig, data: TextData, loaded: Classifier, plan: Plan) -> dict[str, Any]:
+def opening_record(config: TrainConfig, task: Task, data: TaskData, loaded: Loaded, plan: Plan) -> dict[str, Any]:
     """Return what is known of a run before its first step."""
     return {
         "status": "running",
@@ -33,6 +33,7 @@ def opening_record(config: TrainConfig, data: TextData, loaded: Classifier, plan
         "model_sha256": loaded.sha256,
         "seed": config.seed,
         "task": data.kind,
+        "pipeline": task.pipeline,
         "metric": config.metric or data.metric,
         "versions": versions(),
         "hardware": hardware(),

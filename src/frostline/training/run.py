@@ -16,8 +16,7 @@ import datasets
 import numpy as np
 from rich.console import Console
 from safetensors import SafetensorError
-from safetensors.torch import load_file
-from transformers import DataCollatorWithPadding, EvalPrediction, PrinterCallback, TrainerCallback, set_seed
+from transformers import EvalPrediction, PrinterCallback, TrainerCallback, set_seed
 
 from frostline import allocator, interrupts, methods
 from frostline.config import FREE_ON_RESUME, TrainConfig
@@ -32,13 +31,13 @@ from frostline.errors import (
 from frostline.meter.enforce import enforce
 from frostline.methods import plugins
 from frostline.methods.base import validate_settings
-from frostline.models import Classifier, load_classifier, quiet
-from frostline.tasks.metrics import decisions, get_metric
-from frostline.tasks.text import TextData, load
+from frostline.models import Loaded, quiet
+from frostline.tasks import task_of
+from frostline.tasks.base import Encoded, TaskData
 from frostline.training import checkpoints
 from frostline.training.card import model_card
 from frostline.training.early_stopping import AlreadyStopped, EarlyStopping
-from frostline.training.encoding import tokenize
+from frostline.training.epochs import Epochs
 from frostline.training.planned import as_started, prediction, within_budget
 from frostline.training.record import opening_record, require_same, summary
 from frostline.training.recorder import Recorder, StepClock, StopOnInterrupt
@@ -46,6 +45,7 @@ from frostline.training.run_folder import RunFolder, write_json
 from frostline.training.stopping import explained, stopped
 from frostline.training.trainer import MeasuredTrainer, StepMeasures, require_usable, training_arguments
 from frostline.training.watchdog import FirstStep, Watchdog
+from frostline.training.weights import load_weights
 from frostline.tuner import Tuner, prepare
 
 
@@ -124,15 +124,13 @@ def _attempt(
     if config.allocator not in ("default", memory.in_force):
         console.print(f"warning: allocator={config.allocator} does nothing here: {memory.reason}")
 
-    data = read_data(config)
-    metric = get_metric(config.metric or data.metric, data.kind)
-    if data.kind == "classification":
-        classes = np.arange(len(data.label_names))
-        metric(classes, classes)  # refuses classes that it cannot score, before anything is written
+    task = task_of(config)
+    data = task.read(config)
+    scorer = task.scorer(config.metric or data.metric, data.label_names)
     set_seed(config.seed)
-    loaded = load_classifier(config.model, data.label_names)
+    loaded = task.load(config.model, data.label_names, config)
     set_seed(config.seed)  # loading draws a varying number of random numbers; the run starts from here
-    train, validation, cut = tokenize(data, loaded, config.max_length)
+    encoded = task.encode(data, loaded, config)
     tuner = prepare(
         loaded.model,
         config.method,
@@ -142,7 +140,7 @@ def _attempt(
         seed=config.seed,
         **config.settings,
     )
-    record = opening_record(config, data, loaded, tuner.plan) | {"allocator": memory.to_json()}
+    record = opening_record(config, task, data, loaded, tuner.plan) | {"allocator": memory.to_json()}
     if planned is not None:
         record["planned"] = planned
     if former is not None:
@@ -155,14 +153,15 @@ def _attempt(
         folder.create()
     write_json(folder.run, record)
     write_json(folder.plan, tuner.plan.to_json())
-    _announce(console, config, data, tuner, cut)
+    _announce(console, config, data, tuner, encoded)
 
     def score(prediction: EvalPrediction) -> dict[str, float]:
-        return metric(decisions(np.asarray(prediction.predictions)), np.asarray(prediction.label_ids))
+        return scorer(np.asarray(prediction.predictions), np.asarray(prediction.label_ids))
 
-    arguments = training_arguments(
-        config.model_copy(update={"metric": config.metric or data.metric}), folder.checkpoints
-    )
+    known = {"metric": config.metric or data.metric}
+    if encoded.lengths is None and config.sampling == "group_by_length":
+        known["sampling"] = "random"  # all are of one length
+    arguments = training_arguments(config.model_copy(update=known), folder.checkpoints)
     measures, clock = StepMeasures(), StepClock()
     recorder = Recorder(folder, tuner, clock, measures, console)
     keeper = checkpoints.CheckpointCallback(config.save_total_limit, checkpoint)
@@ -176,18 +175,21 @@ def _attempt(
             first_step = FirstStep(asked, planned, tuner, watchdog, console)
             watch.append(first_step)
     ours: list[TrainerCallback] = [clock, keeper, tuner.callback(), *watch, recorder, interrupt]
+    if encoded.begin_epoch is not None:
+        ours.append(Epochs(encoded.begin_epoch))
     if config.early_stopping_patience is not None:
         ours.append(EarlyStopping(config.early_stopping_patience, checkpoint))
     trainer = MeasuredTrainer(
         model=loaded.model,
         args=arguments,
-        train_dataset=train,
-        eval_dataset=validation,
-        data_collator=DataCollatorWithPadding(loaded.tokenizer),
-        processing_class=loaded.tokenizer,
+        train_dataset=encoded.train,
+        eval_dataset=encoded.validation,
+        data_collator=encoded.collate,
+        processing_class=loaded.processor,
         compute_metrics=score,
         callbacks=[*callbacks, *ours],
         measures=measures,
+        tokens=lambda inputs: task.tokens(inputs, loaded.model),
         own_optimizer=tuner.own_optimizer,
     )
     trainer.remove_callback(PrinterCallback)
@@ -198,8 +200,7 @@ def _attempt(
         with interrupt:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except AlreadyStopped:
-        best = Path(str(trainer.state.best_model_checkpoint)) / "model.safetensors"
-        loaded.model.load_state_dict(load_file(best), strict=False)
+        load_weights(loaded.model, Path(str(trainer.state.best_model_checkpoint)))
     except (ConfigError, PlanError, UnsupportedModel):
         if trainer.state.global_step == 0:  # refused by what only the Trainer could know, such as the number of steps
             shutil.rmtree(folder.path)
@@ -245,22 +246,6 @@ def _attempt(
     return record
 
 
-def read_data(config: TrainConfig) -> TextData:
-    """Return the data of a run; DataError if they cannot be learnt from."""
-    return load(
-        config.data,
-        task=config.task,
-        text=config.text,
-        text_pair=config.text_pair,
-        label=config.label,
-        delimiter=config.delimiter,
-        validation=config.validation,
-        validation_share=config.validation_share,
-        max_train=config.max_train,
-        seed=config.seed,
-    )
-
-
 def _checkpoint_to_resume(folder: RunFolder, former: dict[str, Any] | None, config: TrainConfig) -> Path | None:
     if former is None:
         raise CheckpointError(f"there is no run to resume in {str(folder.path)!r}; leave --resume out to start one.")
@@ -281,7 +266,7 @@ def _checkpoint_to_resume(folder: RunFolder, former: dict[str, Any] | None, conf
     return found
 
 
-def _announce(console: Console, config: TrainConfig, data: TextData, tuner: Tuner, cut: int) -> None:
+def _announce(console: Console, config: TrainConfig, data: TaskData, tuner: Tuner, encoded: Encoded) -> None:
     plan = tuner.plan
     asked = f"{len(data.label_names)} classes" if data.label_names else "regression"
     console.print(
@@ -294,8 +279,8 @@ def _announce(console: Console, config: TrainConfig, data: TextData, tuner: Tune
         f"({plan.trainable_parameters / plan.total_parameters:.1%}) train at a step, as planned",
         highlight=False,
     )
-    if cut:
-        console.print(f"{cut:,} texts are longer than max_length={config.max_length} tokens and were cut.")
+    for note in encoded.notes:
+        console.print(note)
 
 
 def _scores(trainer: MeasuredTrainer) -> dict[str, float]:
@@ -311,10 +296,10 @@ def _scores(trainer: MeasuredTrainer) -> dict[str, float]:
     }
 
 
-def _save_model(folder: RunFolder, loaded: Classifier, record: dict[str, Any]) -> None:
+def _save_model(folder: RunFolder, loaded: Loaded, record: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory(dir=folder.path, prefix=".saving-") as name:
         staging = Path(name)
         loaded.model.save_pretrained(staging)
-        loaded.tokenizer.save_pretrained(staging)
+        loaded.processor.save_pretrained(staging)
         (staging / "README.md").write_text(model_card(record), encoding="utf-8")
         folder.publish(staging)

@@ -47,9 +47,17 @@ class MeasuredTrainer(Trainer):
     is none, `create_optimizer` takes the optimizer that the method brings, if it brings one.
     """
 
-    def __init__(self, *args: Any, measures: StepMeasures, own_optimizer: OwnOptimizer, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        measures: StepMeasures,
+        tokens: Callable[[dict[str, Any]], int],
+        own_optimizer: OwnOptimizer,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self._measures = measures
+        self._tokens = tokens
         self._own_optimizer = own_optimizer
 
     def create_optimizer(self, model: nn.Module | None = None) -> Optimizer:
@@ -63,7 +71,7 @@ class MeasuredTrainer(Trainer):
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None = None
     ) -> torch.Tensor:
         """Run forward and backward; TrainingDiverged if the loss is not finite, before an optimizer step."""
-        tokens = int(inputs["attention_mask"].sum())
+        tokens = self._tokens(inputs)
         loss = super().training_step(model, inputs, num_items_in_batch)
         value = float(loss)
         if not math.isfinite(value):

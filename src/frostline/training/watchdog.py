@@ -11,6 +11,7 @@ from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from frostline import meter
+from frostline.anatomy.batches import sizes_of
 from frostline.anatomy.sites import kept
 from frostline.budget import written
 from frostline.config import TrainConfig
@@ -29,12 +30,12 @@ class Watchdog(SaveAndStop):
 
     Attributes:
         exceeded: the error to raise when the Trainer has saved and stopped; None while all is well.
-        shapes: of the last batch.
+        batch: the last one, as tensors without memory.
     """
 
     def __init__(self, budget: int) -> None:
         self.exceeded: BudgetExceeded | None = None
-        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.batch: dict[str, torch.Tensor] = {}
         self._budget = budget
 
     @property
@@ -60,19 +61,19 @@ class Watchdog(SaveAndStop):
 
     def _note(self, model: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         if model.training:
-            self.shapes = {name: tuple(v.shape) for name, v in kwargs.items() if isinstance(v, torch.Tensor)}
+            tensors = {name: value for name, value in kwargs.items() if isinstance(value, torch.Tensor)}
+            self.batch = {name: torch.empty_like(value, device="meta") for name, value in tensors.items()}
 
-    def _largest_site(self, model: nn.Module) -> str:
+    def _largest_site(self, model: Any) -> str:
         """Say which site kept most of that batch; nothing if the step cannot be traced."""
-        batch = {name: torch.zeros(shape, dtype=torch.long, device="meta") for name, shape in self.shapes.items()}
-        batch.pop("attention_mask", None)
+        batch = {name: value for name, value in self.batch.items() if name != "attention_mask"}
         try:
             found = max(kept(model, batch), key=lambda site: site.bytes, default=None)
         except FrostlineError:
             return ""
         if found is None:
             return ""
-        shape = " x ".join(map(str, self.shapes.get("input_ids", ())))
+        shape = " x ".join(map(str, self.batch[model.main_input_name].shape))
         return f"; with its batch of {shape}, {found.module} ({found.operation}) kept most: {written(found.bytes)}"
 
 
@@ -125,12 +126,10 @@ class FirstStep(TrainerCallback):
 
     def _expected(self) -> int:
         """Return the bytes of all tensors that the first step should have taken, with its own batch and units."""
-        rows, length = self._watchdog.shapes["input_ids"]
         request, keys = self._planned["request"], self._planned["plan"]
         steps = Steps(
             request["model"],
-            rows,
-            length,
+            **sizes_of(self._watchdog.batch),
             method=keys["method"],
             settings=keys["settings"],
             storage=keys["storage"],

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PROBE_SECONDS = 5.0
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+){1,2}")
-_VALIDATION = ("validation", "validation_matched", "dev", "test")
+VALIDATION = ("validation", "validation_matched", "dev", "test")
 _GLUE_METRICS = {"cola": "matthews", "mrpc": "f1", "qqp": "f1", "stsb": "pearson"}
 
 
@@ -39,11 +39,11 @@ def read_train(source: str, asked: Asked, *, held_needed: bool) -> tuple[Rows, R
     Raises:
         DataError: the Hub cannot be reached, does not know the name, or the splits or columns are not clear.
     """
-    splits = _load(source)
+    splits = splits_of(source)
     if "train" not in splits:
         raise DataError(f"{source}: there is no split 'train'{nearest('train', splits)}; name another data set")
     train = _rows(source, "train", splits["train"], asked, label_needed=True)
-    for split in _VALIDATION if held_needed else ():
+    for split in VALIDATION if held_needed else ():
         if split in splits:
             rows = _rows(source, split, splits[split], asked, label_needed=False)
             # Benchmarks keep the labels of their test split to themselves; such a split validates nothing.
@@ -65,11 +65,11 @@ def read_evaluation(source: str, asked: Asked) -> Rows:
     Raises:
         DataError: as `read_train`, or there is no such split.
     """
-    splits = _load(source)
-    for split in _VALIDATION:
+    splits = splits_of(source)
+    for split in VALIDATION:
         if split in splits:
             return _rows(source, split, splits[split], asked, label_needed=False)
-    raise DataError(f"{source}: its splits are {', '.join(splits)}; none of {', '.join(_VALIDATION)} to evaluate on")
+    raise DataError(f"{source}: its splits are {', '.join(splits)}; none of {', '.join(VALIDATION)} to evaluate on")
 
 
 def _rows(source: str, split: str, data: datasets.Dataset, asked: Asked, *, label_needed: bool) -> Rows:
@@ -88,7 +88,8 @@ def _path_and_config(source: str) -> tuple[str, str | None]:
     return f"{owner}/{name}", config[0] if config else None
 
 
-def _load(source: str) -> dict[str, Any]:
+def splits_of(source: str) -> dict[str, Any]:
+    """Return the splits of a data set by name; DataError if the Hub cannot be reached or does not know it."""
     from datasets import load_dataset
     from huggingface_hub import constants
 

@@ -24,6 +24,7 @@ class Rows:
     name: str
     """The task's name."""
     texts: Sequence[object]
+    """What is read: texts; or images as `datasets` writes them, {"bytes", "path"}."""
     pairs: Sequence[object] | None
     """Second texts, for tasks on pairs."""
     labels: Sequence[str | None] | None
@@ -99,8 +100,12 @@ def check(rows: Rows, *, labels_needed: bool) -> None:
     _check_texts(rows, rows.texts, "text")
     if rows.pairs is not None:
         _check_texts(rows, rows.pairs, "second text")
-    if not labels_needed:
-        return
+    if labels_needed:
+        check_labels(rows)
+
+
+def check_labels(rows: Rows) -> None:
+    """Raise DataError where labels are missing."""
     if rows.labels is None:
         raise DataError(f"{rows.origin}: there are no labels; name their column with `label`")
     _refuse(rows, [index for index, label in enumerate(rows.labels) if label is None], "the label is missing")

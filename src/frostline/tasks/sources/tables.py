@@ -77,6 +77,12 @@ def read_parquet(path: Path, asked: Asked, *, label_needed: bool) -> Rows:
     Raises:
         DataError: the file is no Parquet, or the columns are not clear.
     """
+    table, features = parquet_table(path)
+    return from_arrow(table, features, str(path), path.stem, asked, label_needed=label_needed, path=path)
+
+
+def parquet_table(path: Path) -> tuple[pa.Table, datasets.Features]:
+    """Return what a Parquet file holds, with the types `datasets` may have written into it; DataError if it is none."""
     import pyarrow as pa
     import pyarrow.parquet
     from datasets import Features
@@ -86,8 +92,7 @@ def read_parquet(path: Path, asked: Asked, *, label_needed: bool) -> Rows:
         table = pyarrow.parquet.read_table(pa.BufferReader(raw))
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: this is no readable Parquet file ({error}); write it again") from error
-    features = Features.from_arrow_schema(table.schema)
-    return from_arrow(table, features, str(path), path.stem, asked, label_needed=label_needed, path=path)
+    return table, Features.from_arrow_schema(table.schema)
 
 
 def from_arrow(
@@ -117,21 +122,10 @@ def from_arrow(
     Raises:
         DataError: the columns are not clear.
     """
-    from datasets import ClassLabel
-
     _no_delimiter(asked, origin)
     chosen = choose(table.column_names, asked, origin, label_needed=label_needed)
     numbers = range(1, table.num_rows + 1)
-    classes = None
-    labels = None
-    if chosen.label is not None:
-        cells: list[Any] = table.column(chosen.label).to_pylist()
-        feature = features[chosen.label]
-        if isinstance(feature, ClassLabel) and feature.names:
-            classes = tuple(feature.names)
-            # The Hub's unlabelled test splits write -1.
-            cells = [classes[cell] if cell is not None and 0 <= cell < len(classes) else None for cell in cells]
-        labels = label_cells(cells, origin, numbers, "row")
+    labels, classes = label_column(table, features, chosen.label, origin)
     return Rows(
         origin=origin,
         name=name,
@@ -142,6 +136,23 @@ def from_arrow(
         classes=classes,
         path=path,
     )
+
+
+def label_column(
+    table: pa.Table, features: datasets.Features, name: str | None, origin: str
+) -> tuple[list[str | None] | None, tuple[str, ...] | None]:
+    """Return the labels of a table and, where its types fix them, the class names; nothing without a column."""
+    from datasets import ClassLabel
+
+    if name is None:
+        return None, None
+    cells: list[Any] = table.column(name).to_pylist()
+    feature, classes = features[name], None
+    if isinstance(feature, ClassLabel) and feature.names:
+        classes = tuple(feature.names)
+        # The Hub's unlabelled test splits write -1.
+        cells = [classes[cell] if cell is not None and 0 <= cell < len(classes) else None for cell in cells]
+    return label_cells(cells, origin, range(1, table.num_rows + 1), "row"), classes
 
 
 def _from_objects(
