@@ -98,6 +98,3 @@ class FedAdam(FedAvg):
         after = self.rounds[name] + 1.0  # as in Flower
         rate = self._rate * np.sqrt(1 - np.power(self._beta_2, after)) / (1 - np.power(self._beta_1, after))
         return base + rate * first / (np.sqrt(second) + self._tau)
-
-
-OPTIMIZERS: dict[str, type[FedAvg]] = {"fedavg": FedAvg, "fedavgm": FedAvgM, "fedadam": FedAdam}
