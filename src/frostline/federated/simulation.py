@@ -22,6 +22,8 @@ def simulate(planned: Planned, *, resume: bool = False, say: Say) -> None:
     """
     os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # as Ray asks, or it warns
+    os.environ.setdefault("RAY_worker_niceness", "0")  # the devices are the work: no less urgent than the server
     with tempfile.TemporaryDirectory() as home:
         os.environ.setdefault("FLWR_HOME", home)
         from flwr.simulation import run_simulation
@@ -31,7 +33,7 @@ def simulate(planned: Planned, *, resume: bool = False, say: Say) -> None:
         logging.getLogger("flwr").setLevel(logging.ERROR)
         cores = max(1, len(psutil.Process().cpu_affinity() or [0]) if hasattr(psutil.Process, "cpu_affinity") else 1)
         backend: Any = {
-            "init_args": {"num_cpus": cores, "include_dashboard": False, "logging_level": logging.ERROR},
+            "init_args": {"num_cpus": cores, "include_dashboard": False, "log_to_driver": False},
             "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
         }
         server = make_server_app(planned, resume=resume, say=say)
