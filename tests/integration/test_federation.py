@@ -242,12 +242,13 @@ def test_every_example_goes_to_one_device_and_dirichlet_mixes_differ(make: Make)
     groups = [{"name": "a", "count": 4}, {"name": "b", "count": 4, "data": 0.5}]
     for partition in ("iid", "dirichlet"):
         config = make(groups, partition=partition)
-        labels = encoded(config.model, config.data, config.max_length, config.seed).train_labels * 10
+        labels = encoded(config).train_labels * 10
         parts = divide(labels, config.devices.devices(), config)
         assert [len(part) for part in parts] == [50] * 4 + [25] * 4
         taken = [index for part in parts for index in part]
         assert len(set(taken)) == len(taken)
         shares = [np.mean([labels[index] for index in part]) for part in parts]
         assert (max(shares) - min(shares) > 0.5) == (partition == "dirichlet")
+    assert len(encoded(make(max_train=24)).train) == 24
     with pytest.raises(DataError, match="40 training examples for 60 devices"):
         divide(labels[:40], make([{"name": "a", "count": 60}]).devices.devices(), config)

@@ -52,7 +52,7 @@ def _begin(message: Message, context: Context) -> tuple[dict[str, Any], Federate
     quiet()
     asked: dict[str, Any] = json.loads(str(message.content.config_records["asked"]["json"]))
     config = make_federate_config(asked["config"])
-    data = encoded(config.model, config.data, config.max_length, config.seed)
+    data = encoded(config)
     parts = divide(data.train_labels, config.devices.devices(config.seed), config)
     return asked, config, data, parts[_device(context)]
 

@@ -26,6 +26,7 @@ class FederateConfig(BaseModel):
 
     partition: Literal["iid", "dirichlet"] = Field("dirichlet", description="how devices' data differ")
     alpha: float = Field(0.1, gt=0, le=1e6, description="of dirichlet: smaller is more different")
+    max_train: int | None = Field(None, ge=1, description="of all devices together, train on this many examples only")
     max_length: int = Field(128, ge=1, description="tokens; longer texts are cut")
 
     rounds: int = Field(10, ge=1, description="rounds")

@@ -48,10 +48,14 @@ class Encoded:
             yield {**batch, "labels": torch.tensor([labels[index] for index in chosen])}
 
 
+def encoded(config: FederateConfig) -> Encoded:
+    """Return the task of a federation; DataError if it cannot be read, ConfigError if its labels are scores."""
+    return _encoded(config.model, config.data, config.max_length, config.max_train, config.seed)
+
+
 @lru_cache(maxsize=2)
-def encoded(model: str, data: str, max_length: int, seed: int) -> Encoded:
-    """Return a task as tokens of a model; DataError if it cannot be read, ConfigError if its labels are scores."""
-    found: TextData = load(data, seed=seed)
+def _encoded(model: str, data: str, max_length: int, max_train: int | None, seed: int) -> Encoded:
+    found: TextData = load(data, max_train=max_train, seed=seed)
     if not found.label_names:
         raise ConfigError(f"data {data!r} has scores for labels; a federation learns classes.")
     tokenizer: Any = AutoTokenizer.from_pretrained(locate(model))

@@ -15,7 +15,7 @@ from torch.optim import SGD, Optimizer
 from frostline.federated.config import FederateConfig
 from frostline.federated.data import Encoded
 from frostline.federated.merging import Arrays
-from frostline.federated.network import filled
+from frostline.federated.network import anatomy, filled
 from frostline.tuner import prepare
 
 MakeOptimizer = Callable[[list[torch.nn.Parameter]], Optimizer]
@@ -55,9 +55,10 @@ def train_layers(
         seed: of the order of the examples and of dropout.
     """
     began = time.perf_counter()
+    which = config.model, depth, len(data.label_names)
+    network = filled(*which, state).train()
+    tuner = prepare(network, "layers", count=layers, anatomy=anatomy(*which))
     torch.manual_seed(seed)
-    network = filled(config.model, depth, len(data.label_names), state).train()
-    tuner = prepare(network, "layers", count=layers)
     optimizer = local_optimizer(config, rate)(tuner.candidate_parameters())
     tuner.attach(optimizer)
     losses = []

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from frostline.anatomy import Anatomy, discover
 from frostline.errors import UnsupportedModel
 from frostline.federated.merging import Arrays
 from frostline.models import Classifier, load_classifier
@@ -26,6 +28,12 @@ def fingerprint(model: str, depth: int, labels: int) -> str:
     return hashlib.sha256(json.dumps(agreed, sort_keys=True).encode()).hexdigest()
 
 
+@cache
+def anatomy(model: str, depth: int, labels: int) -> Anatomy:
+    """Return the network's anatomy, found once in a process: the trace takes longer than a step of a small network."""
+    return discover(skeleton(model, depth=depth, labels=labels))
+
+
 def trained_names(model: str, depth: int, labels: int) -> dict[int, tuple[str, ...]]:
     """Return for each t the parameters that train with the last t blocks; tied weights raise UnsupportedModel."""
     found = {}
@@ -34,7 +42,7 @@ def trained_names(model: str, depth: int, labels: int) -> dict[int, tuple[str, .
         names = {parameter: name for name, parameter in network.named_parameters()}
         if len(dict(network.named_parameters(remove_duplicate=False))) > len(names):
             raise UnsupportedModel(f"model {model!r} has tied weights, which cannot be averaged apart.")
-        tuner = prepare(network, "layers", count=layers)
+        tuner = prepare(network, "layers", count=layers, anatomy=anatomy(model, depth, labels))
         trained = set(tuner.candidate_parameters())
         found[layers] = tuple(name for parameter, name in names.items() if parameter in trained)
         tuner.finish()

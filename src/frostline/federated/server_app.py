@@ -27,6 +27,7 @@ from frostline.federated.network import filled, fingerprint, pretrained, trained
 from frostline.federated.server_optimizers import FedAdam, FedAvg, FedAvgM
 from frostline.federated.strategy import Federation, Record
 from frostline.federated.tables import Tables, make_tables
+from frostline.models import quiet
 from frostline.tasks.metrics import decisions, get_metric
 
 Say = Callable[[Record], None]
@@ -52,7 +53,7 @@ class Planned:
 
 def plan(config: FederateConfig) -> Planned:
     """Return what each device shall train; BudgetInfeasible names a device that can train nothing."""
-    data = encoded(config.model, config.data, config.max_length, config.seed)
+    data = encoded(config)
     devices = config.devices.devices(config.seed)
     steps = [steps_of(config, len(part)) for part in divide(data.train_labels, devices, config)]
     tables = make_tables(
@@ -75,6 +76,7 @@ def serve(grid: Grid, planned: Planned, *, resume: bool, say: Say) -> None:
         resume: go on from the checkpoint in the output folder.
         say: is called with the record of each round.
     """
+    quiet()
     config, choice, labels = planned.config, planned.choice, planned.data.label_names
     devices = [share.device for share in choice.shares]
     elsewhere = {"output", "wave", "timeout"}  # what a resumed run may have otherwise, and still be the same
