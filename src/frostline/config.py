@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from frostline.allocator import Allocator
 from frostline.errors import ConfigError, nearest
 
+Model = TypeVar("Model", bound=BaseModel)
 Strategy = Literal["no", "steps", "epoch"]
 Sampling = Literal["group_by_length", "random", "sequential"]
 
@@ -128,12 +129,17 @@ def make_config(values: Mapping[str, Any]) -> TrainConfig:
     Raises:
         ConfigError: names the key, the value and the nearest valid key.
     """
-    fields = TrainConfig.model_fields
+    return checked(TrainConfig, values)
+
+
+def checked(cls: type[Model], values: Mapping[str, Any]) -> Model:
+    """Return plain values as a pydantic model; ConfigError names the key, the value and the nearest valid key."""
+    fields = cls.model_fields
     for key in values:
         if key not in fields:
             raise ConfigError(f"unknown key {key!r}{nearest(str(key), fields)}")
     try:
-        return TrainConfig(**values)
+        return cls(**values)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

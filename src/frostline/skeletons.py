@@ -17,22 +17,35 @@ SEQUENCE_LENGTH = 128
 """Tokens of a text where the user says nothing."""
 
 
-def skeleton(name: str, *, image_size: int | None = None, device: str = "meta") -> Any:
+def skeleton(
+    name: str,
+    *,
+    image_size: int | None = None,
+    depth: int | None = None,
+    labels: int | None = None,
+    device: str = "meta",
+) -> Any:
     """Return a classifier of images or texts with the structure of a model, and none of its weights.
 
     Args:
         name: `minilm`, a model folder, a config.json, or a Hub name, of which only the config is loaded; that of a
             well-known model (`frostline.known_models`) is at hand without a network.
         image_size: pixels in height and width, for a model of images; the config's if None.
+        depth: keep the first so many blocks; all if None.
+        labels: classes of the head; the config's if None.
         device: where it lies; on `meta` it takes no memory, elsewhere its weights are random.
 
     Raises:
-        ConfigError: there is no such model, its config cannot be used, or the image size does not fit it.
+        ConfigError: there is no such model, its config cannot be used, or the image size or the depth does not fit it.
         UnsupportedModel: it classifies neither texts nor images.
     """
     config = config_of(name)
     if image_size is not None:
         set_image_size(name, config, image_size)
+    if depth is not None:
+        _set_depth(name, config, depth)
+    if labels is not None:
+        config.num_labels = labels
     if getattr(config, "pad_token_id", 0) is None:
         config.pad_token_id = 0  # else decoders refuse a batch of more than one
     config.dtype = torch.float32  # as a model is loaded to be trained, whatever its checkpoint is written in
@@ -88,3 +101,12 @@ def shaped_batch(
             f"say --seq-len {limit} or less."
         )
     return example_batch(model, batch_size, sequence_length, labels=True, generator=generator)
+
+
+def _set_depth(name: str, config: Any, depth: int) -> None:
+    whole = getattr(config, "num_hidden_layers", None)
+    if not isinstance(whole, int):
+        raise ConfigError(f"model {name!r} ({config.model_type}) does not say how many blocks it has; leave depth out.")
+    if not 1 <= depth <= whole:
+        raise ConfigError(f"a depth of {depth} is refused: model {name!r} has {whole} blocks; give 1 to {whole}.")
+    config.num_hidden_layers = depth

@@ -29,7 +29,7 @@ def test_a_plan_before_anything_is_loaded(command, tiny):
     assert found["plan"]["method"] == "full"
     assert found["plan"]["storage"] == "exact"
     assert found["predicted"]["peak"] == found["predicted"]["tensors"] + found["runtime"]
-    assert 2 * 2**20 < found["smallest_budget"] < found["predicted"]["peak"]
+    assert found["runtime"] < found["smallest_budget"] < 1.03 * found["predicted"]["peak"]
     assert found["largest_batch"] > 4
     assert any("memory that this machine has" in warning for warning in found["warnings"])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from frostline.config import TrainConfig, make_config, read_yaml
+from frostline.federated.config import make_federate_config
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "train.yaml"
 
@@ -19,3 +20,8 @@ def test_every_key_of_the_example_has_a_comment() -> None:
     for line in EXAMPLE.read_text(encoding="utf-8").splitlines():
         if line and not line.startswith("#"):
             assert " # " in line, line
+
+
+def test_the_example_federation_is_accepted() -> None:
+    config = make_federate_config(read_yaml(EXAMPLE.with_name("federate.yaml")))
+    assert [group.count for group in config.devices.groups] == [3, 2, 2]

@@ -13,6 +13,7 @@ from frostline.cli import (
     env,
     evaluate,
     export,
+    federate,
     measure,
     methods,
     plan,
@@ -37,6 +38,7 @@ evaluate.register(app)
 predict.register(app)
 export.register(app)
 compare.register(app)
+federate.register(app)
 report.register(app)
 methods.register(app)
 sites.register(app)

@@ -6,6 +6,7 @@ The tracker and the accounting slow a step several times and add memory of their
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -38,6 +39,7 @@ class Steps:
         count: optimizer steps.
         learning_rate: of the optimizer.
         optim: the optimizer, as transformers names it, where the method brings none of its own.
+        make_optimizer: makes one from the parameters, in place of `optim`.
         bf16: whether operations run in bfloat16 autocast.
         seed: of weights, data and dropout.
     """
@@ -55,6 +57,7 @@ class Steps:
     count: int = 4
     learning_rate: float = 5e-5
     optim: str = _ADAMW
+    make_optimizer: Callable[[list[torch.nn.Parameter]], Optimizer] | None = None
     bf16: bool = False
     seed: int = 0
 
@@ -135,7 +138,9 @@ class Run:
 
 
 def _optimizer(steps: Steps, model: Any, parameters: list[torch.nn.Parameter]) -> Optimizer:
-    """Return the optimizer that transformers' Trainer would make."""
+    """Return the optimizer that was asked for: transformers' Trainer would make the same of a name."""
+    if steps.make_optimizer is not None:
+        return steps.make_optimizer(parameters)
     if steps.optim == _ADAMW:
         return AdamW(parameters, lr=steps.learning_rate, fused=True)
     # Not above: what a Trainer needs takes tens of MiB, which a process that is measured should not have to hold.

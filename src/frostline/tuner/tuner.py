@@ -34,6 +34,7 @@ def prepare(
     fused_backward: bool = False,
     seed: int = 0,
     example: Mapping[str, Any] | None = None,
+    anatomy: Anatomy | None = None,
     **settings: Any,
 ) -> Tuner:
     """Put a method on a model, in place; make the optimizer after this call.
@@ -48,6 +49,7 @@ def prepare(
             gradients together, such as clipping and gradient accumulation.
         seed: of every random choice the method makes.
         example: keyword arguments of one forward pass, for models for which none can be made up.
+        anatomy: the model's, where it is known from another of the same structure; found by a trace if None.
         settings: the method's own, for instance `rate=0.9`.
 
     Returns:
@@ -75,7 +77,7 @@ def prepare(
     return Tuner(
         model,
         chosen,
-        discover(model, example),
+        discover(model, example) if anatomy is None else anatomy,
         optimizer_state=optimizer_state,
         storage=storage,
         fused_backward=fused_backward,

@@ -1,0 +1,108 @@
+"""`frostline federate`: a fleet of unequal devices fine-tunes one model, simulated on this machine."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from frostline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from frostline.federated.server_app import Planned
+
+
+def federate(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="The federation: see docs/federated.md.")],
+    plan_only: Annotated[bool, typer.Option("--plan", help="Say what each device would train, and stop.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the output folder's checkpoint.")] = False,
+    output: Annotated[Path | None, typer.Option(help="The run folder, in place of the config's.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the plan, or each round, as a line of JSON.")] = False,
+) -> None:
+    """Fine-tune one model on many devices, each the layers that its limits allow (CAFF, arXiv 2411.07826)."""
+    from frostline.config import read_yaml
+
+    values = read_yaml(config)
+    if output is not None:
+        values["output"] = str(output)
+    if importlib.util.find_spec("flwr") is None:
+        raise ConfigError("frostline federate needs Flower: pip install -c constraints.txt 'frostline[federated]'")
+    from frostline.federated.config import make_federate_config
+
+    made = make_federate_config(values)
+    from frostline.federated.server_app import plan
+    from frostline.models import quiet
+
+    quiet()
+    planned = plan(made)
+    if as_json and plan_only:
+        print(json.dumps(_plan_record(planned)))
+    if not as_json:
+        _print_plan(planned)
+    if plan_only:
+        return
+    from frostline.federated.simulation import simulate
+
+    simulate(planned, resume=resume, say=lambda record: _print_round(record, made.rounds, as_json))
+    if not as_json:
+        print(f"the model is in {made.output / 'model'}, the rounds in {made.output / 'rounds.json'}")
+
+
+def _plan_record(planned: Planned) -> dict[str, Any]:
+    choice = planned.choice
+    return {
+        "depth": choice.depth,
+        "means": choice.means,
+        "full": asdict(planned.tables.full),
+        "costs": [{"blocks": l, "trained": t, **asdict(cost)} for (l, t), cost in planned.tables.costs.items()],  # noqa: E741
+        "devices": [
+            {"device": share.device.name, "layers": share.layers, "binds": list(share.binds)} for share in choice.shares
+        ],
+    }
+
+
+def _print_plan(planned: Planned) -> None:
+    """Print a row a group: its layers and what binds it; then how the depths compare."""
+    from frostline.budget import written
+    from frostline.cli.site_tables import console, table
+
+    choice, rows = planned.choice, []
+    for group in dict.fromkeys(share.device.group for share in choice.shares):
+        shares = [share for share in choice.shares if share.device.group == group]
+        least, most = min(share.layers for share in shares), max(share.layers for share in shares)
+        binds = ", ".join(sorted({name for share in shares for name in share.binds})) or "nothing"
+        cost = planned.tables.costs[choice.depth, most]
+        layers = str(least) if least == most else f"{least} to {most}"
+        sizes = (written(cost.memory), f"{cost.flops:.3g}", written(cost.upload))
+        rows.append((group, str(len(shares)), layers, *sizes, binds))
+    heads = ("group", " devices", " layers", " memory", " FLOPs a step", " upload", "bound by")
+    console().print(table(f"{planned.config.model} of {choice.depth} blocks", heads, rows))
+    for depth, mean in choice.means.items():
+        told = "some device cannot train a layer" if mean is None else f"{mean:.2f} layers a device"
+        print(f"{depth} blocks: {told}{'  <- chosen' if depth == choice.depth else ''}")
+
+
+def _print_round(record: dict[str, Any], rounds: int, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(record), flush=True)
+        return
+    from frostline.budget import written
+
+    scores = "  ".join(f"{name} {value:.4f}" for name, value in record["metrics"].items())
+    loss = "" if record["loss"] is None else f"  loss {record['loss']:.4f}"
+    rejected = "".join(f"  {count} {reason}" for reason, count in record["rejected"].items())
+    print(
+        f"round {record['round']}/{rounds}  {scores}{loss}  {record['replies']} of {record['asked']} devices"
+        f"{'' if record['reached'] else ' (no quorum: nothing moved)'}{rejected}  "
+        f"down {written(record['bytes_down'])}  up {written(record['bytes_up'])}  slowest {record['slowest']}",
+        flush=True,
+    )
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command("federate")(federate)

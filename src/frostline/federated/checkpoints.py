@@ -1,0 +1,82 @@
+"""A federation's state after a round, in one file that is there whole or not at all; safetensors, no pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from frostline.errors import CheckpointError
+from frostline.federated.server_optimizers import FedAvg
+
+_FILE = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What a federation goes on from; all that is random follows from the seed and the round.
+
+    Attributes:
+        round: the last that is done.
+        agreed: the config and the layers of each device, as JSON values; a resumed run must have the same.
+        log: the records of the rounds so far.
+        state: of the network.
+        optimizer: arrays of the server's optimizer.
+        trained: of each tensor, how many rounds trained it.
+    """
+
+    round: int
+    agreed: dict[str, Any]
+    log: list[dict[str, Any]]
+    state: dict[str, NDArray[Any]]
+    optimizer: dict[str, NDArray[Any]]
+    trained: dict[str, int]
+
+
+def save(folder: Path, checkpoint: Checkpoint, optimizer: FedAvg) -> None:
+    """Write a checkpoint in place of the one before, with the state that the optimizer has now."""
+    arrays = {f"state:{name}": value for name, value in checkpoint.state.items()}
+    arrays |= {f"optimizer:{name}": value for name, value in optimizer.state.items()}
+    values = {
+        "round": checkpoint.round,
+        "agreed": checkpoint.agreed,
+        "log": checkpoint.log,
+        "trained": optimizer.rounds,
+    }
+    beside = folder / f"{_FILE}.new"
+    save_file(arrays, beside, metadata={"json": json.dumps(values)})
+    with beside.open("rb") as stream:
+        os.fsync(stream.fileno())
+    beside.replace(folder / _FILE)
+
+
+def load(folder: Path, agreed: dict[str, Any]) -> Checkpoint:
+    """Return the checkpoint of a folder.
+
+    Raises:
+        CheckpointError: there is none, it cannot be read, or it was made under another config or another plan.
+    """
+    path = folder / _FILE
+    if not path.is_file():
+        raise CheckpointError(f"there is no {path} to resume from; start the federation without --resume.")
+    try:
+        with safe_open(path, framework="np") as file:
+            values = json.loads(file.metadata()["json"])
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no mapping
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    if values["agreed"] != agreed:
+        before, now = values["agreed"], agreed
+        different = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+        raise CheckpointError(f"{path} was written with other values of {', '.join(different)}; resume with the same.")
+    state, optimizer = (
+        {name.removeprefix(kind): value for name, value in arrays.items() if name.startswith(kind)}
+        for kind in ("state:", "optimizer:")
+    )
+    return Checkpoint(values["round"], agreed, values["log"], state, optimizer, values["trained"])

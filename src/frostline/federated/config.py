@@ -1,0 +1,80 @@
+"""Every key of `frostline federate`, its default and meaning. No key without a reader; unknown keys are refused."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from frostline.config import checked
+from frostline.federated.fleet import Fleet, make_fleet
+
+
+class FederateConfig(BaseModel):
+    """One federation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    model: str = Field("minilm", description="`minilm` (embedded), a Hugging Face folder, or a Hub name")
+    depths: tuple[int, ...] = Field(min_length=1, description="blocks of the networks to choose from: [2, 4, 6]")
+    data: str = Field("acceptability", description="as for `frostline train`: a folder, a file, a name")
+    output: Path = Field(description="the run folder, to be made")
+    fleet: dict[str, Any] = Field(description="groups: [...], or preset: and count:")
+
+    partition: Literal["iid", "dirichlet"] = Field("dirichlet", description="how devices' data differ")
+    alpha: float = Field(0.1, gt=0, le=1e6, description="of dirichlet: smaller is more different")
+    max_train: int | None = Field(None, ge=1, description="of all devices together, train on this many examples only")
+    max_length: int = Field(128, ge=1, description="tokens; longer texts are cut")
+
+    rounds: int = Field(10, ge=1, description="rounds")
+    devices_per_round: int = Field(10, ge=1, description="devices that are asked in a round")
+    quorum: float = Field(0.5, gt=0, le=1, description="share of those asked whose valid reply a round needs")
+    wave: int = Field(8, ge=1, description="devices that are asked at once; bounds the server's memory")
+    timeout: float = Field(3600.0, gt=0, description="seconds that a wave may take; later replies do not count")
+    norm_bound: float = Field(2.0, gt=0, description="the most that a reply may move its weights, to their own norm")
+    damped: bool = Field(False, description="move a tensor only by the share of the replies that trained it")
+    server_optimizer: Literal["fedavg", "fedavgm", "fedadam"] = Field("fedavg", description="of the server")
+    server_learning_rate: float | None = Field(None, gt=0, description="of fedavgm (1) and fedadam (0.1)")
+
+    batch_size: int = Field(32, ge=1, description="examples in a step of a device")
+    local_epochs: int = Field(1, ge=1, description="passes of a device over its data in a round")
+    learning_rate: float = Field(0.1, gt=0, description="of the devices' SGD in the first round")
+    final_learning_rate: float = Field(0.01, ge=0, description="in the last round; a cosine between")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of the devices' SGD")
+    seed: int = Field(0, ge=0, lt=2**32, description="of everything random")
+
+    @field_validator("depths")
+    @classmethod
+    def _ascending(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(value)) < len(value) or min(value) < 1:
+            raise ValueError("give different depths of 1 or more")
+        return tuple(sorted(value))
+
+    @model_validator(mode="after")
+    def _together(self) -> FederateConfig:
+        if self.server_learning_rate is not None and self.server_optimizer == "fedavg":
+            raise ValueError("server_learning_rate is for fedavgm and fedadam; fedavg takes the average itself")
+        return self
+
+    @property
+    def devices(self) -> Fleet:
+        """The fleet; ConfigError if it is refused."""
+        return make_fleet(self.fleet)
+
+    def rate(self, number: int) -> float:
+        """Return the learning rate of a round, counted from 1: a cosine over all rounds."""
+        done = (number - 1) / max(1, self.rounds - 1)
+        return (
+            self.final_learning_rate
+            + (self.learning_rate - self.final_learning_rate) * (1 + math.cos(math.pi * done)) / 2
+        )
+
+
+def make_federate_config(values: Mapping[str, Any]) -> FederateConfig:
+    """Return the config of plain values; ConfigError names the key, the value, and the nearest valid key."""
+    config = checked(FederateConfig, values)
+    _ = config.devices  # a fleet that is refused is refused now
+    return config

@@ -1,0 +1,79 @@
+"""What a device does in a round: trains its layers on its data, and gives back those alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.optim import SGD, Optimizer
+
+from frostline.federated.config import FederateConfig
+from frostline.federated.data import Encoded
+from frostline.federated.merging import Arrays
+from frostline.federated.network import anatomy, filled
+from frostline.tuner import prepare
+
+MakeOptimizer = Callable[[list[torch.nn.Parameter]], Optimizer]
+
+
+def local_optimizer(config: FederateConfig, rate: float) -> MakeOptimizer:
+    """Return what makes a device's optimizer; the same is rehearsed for the tables."""
+    return partial(SGD, lr=rate, momentum=config.momentum)
+
+
+def steps_of(config: FederateConfig, examples: int) -> int:
+    """Return the optimizer steps of a round of a device with so many examples."""
+    return config.local_epochs * -(-examples // config.batch_size)
+
+
+def train_layers(
+    config: FederateConfig,
+    state: Arrays,
+    data: Encoded,
+    own: Sequence[int],
+    *,
+    depth: int,
+    layers: int,
+    rate: float,
+    seed: int,
+) -> tuple[dict[str, NDArray[Any]], dict[str, float]]:
+    """Return the weights that trained, by name, and `loss`, the mean over the steps, and `seconds`.
+
+    Args:
+        config: of the federation.
+        state: the whole network as the server has it.
+        data: the task.
+        own: the device's examples in it.
+        depth: blocks of the network.
+        layers: t, its last blocks that train with the head.
+        rate: the learning rate of this round.
+        seed: of the order of the examples and of dropout.
+    """
+    began = time.perf_counter()
+    which = config.model, depth, len(data.label_names)
+    network = filled(*which, state).train()
+    tuner = prepare(network, "layers", count=layers, anatomy=anatomy(*which))
+    torch.manual_seed(seed)
+    optimizer = local_optimizer(config, rate)(tuner.candidate_parameters())
+    tuner.attach(optimizer)
+    losses = []
+    for _ in range(config.local_epochs):
+        order = [own[place] for place in torch.randperm(len(own)).tolist()]
+        for batch in data.batches("train", order, config.batch_size):
+            tuner.before_step()
+            loss = network(**batch).loss
+            loss.backward()
+            optimizer.step()
+            tuner.after_step()
+            optimizer.zero_grad(set_to_none=True)
+            losses.append(float(loss.detach()))
+            del loss
+    trained = set(tuner.candidate_parameters())
+    arrays = {name: value.detach().numpy() for name, value in network.named_parameters() if value in trained}
+    tuner.finish()
+    return arrays, {"loss": float(np.mean(losses)), "seconds": time.perf_counter() - began}

@@ -1,0 +1,165 @@
+"""The server's side, as Flower runs it: round 0, rounds with a checkpoint after each, and a plain model at the end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from frostline.config import read_yaml
+from frostline.errors import CheckpointError
+from frostline.federated import checkpoints
+from frostline.federated.checkpoints import Checkpoint
+from frostline.federated.choice import Choice, choose
+from frostline.federated.config import FederateConfig, make_federate_config
+from frostline.federated.data import Encoded, divide, encoded
+from frostline.federated.handshake import introduce
+from frostline.federated.local import local_optimizer, steps_of
+from frostline.federated.merging import Arrays
+from frostline.federated.network import filled, fingerprint, pretrained, trained_names
+from frostline.federated.server_optimizers import FedAdam, FedAvg, FedAvgM
+from frostline.federated.strategy import Federation, Record
+from frostline.federated.tables import Tables, make_tables
+from frostline.models import quiet
+from frostline.tasks.metrics import decisions, get_metric
+
+Say = Callable[[Record], None]
+_EVALUATION_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A federation decided upon.
+
+    Attributes:
+        config: of the federation.
+        data: the task.
+        tables: what each (l, t) takes.
+        choice: the depth, and the layers of each device.
+    """
+
+    config: FederateConfig
+    data: Encoded
+    tables: Tables
+    choice: Choice
+
+
+def plan(config: FederateConfig) -> Planned:
+    """Return what each device shall train; BudgetInfeasible names a device that can train nothing."""
+    data = encoded(config)
+    devices = config.devices.devices(config.seed)
+    steps = [steps_of(config, len(part)) for part in divide(data.train_labels, devices, config)]
+    tables = make_tables(
+        config.model,
+        config.depths,
+        batch_size=config.batch_size,
+        sequence_length=config.max_length,
+        labels=len(data.label_names),
+        make_optimizer=local_optimizer(config, config.learning_rate),
+    )
+    return Planned(config, data, tables, choose(devices, tables, steps))
+
+
+def serve(grid: Grid, planned: Planned, *, resume: bool, say: Say) -> None:
+    """Run a federation to its end, over any grid of Flower's.
+
+    Args:
+        grid: the way to the devices.
+        planned: as `plan` made it.
+        resume: go on from the checkpoint in the output folder.
+        say: is called with the record of each round.
+    """
+    quiet()
+    config, choice, labels = planned.config, planned.choice, planned.data.label_names
+    devices = [share.device for share in choice.shares]
+    elsewhere = {"output", "wave", "timeout"}  # what a resumed run may have otherwise, and still be the same
+    agreed = {
+        **config.model_dump(mode="json", exclude=elsewhere),
+        "depth": choice.depth,
+        "layers": [s.layers for s in choice.shares],
+    }
+    loaded, state = pretrained(config.model, choice.depth, labels, config.seed)
+    optimizer, log, done = _optimizer(config), [], 0
+    if resume:
+        found = checkpoints.load(config.output, agreed)
+        state, log, done = found.state, found.log, found.round
+        optimizer.load(found.optimizer, found.trained)
+    elif config.output.exists() and any(config.output.iterdir()):
+        raise CheckpointError(f"{config.output} is there already; choose another output, or go on with it: --resume")
+    config.output.mkdir(parents=True, exist_ok=True)
+    members = introduce(grid, config, devices, choice.depth, fingerprint(config.model, choice.depth, len(labels)))
+    names = trained_names(config.model, choice.depth, len(labels))
+    federation = Federation(config, choice, names, state, optimizer, members)
+    for number in range(done + 1, config.rounds + 1):
+        record = federation.round(grid, number)
+        record["metrics"] = evaluate(config, choice.depth, federation.state, planned.data)
+        log.append(record)
+        checkpoints.save(config.output, Checkpoint(number, agreed, log, federation.state, {}, {}), optimizer)
+        _write_log(config.output, log)
+        say(record)
+    _write_model(config.output / "model", loaded.model, choice.depth, federation.state)
+    planned.data.tokenizer.save_pretrained(config.output / "model")
+
+
+def evaluate(config: FederateConfig, depth: int, state: Arrays, data: Encoded) -> dict[str, float]:
+    """Return the task's metric on the validation data, by name."""
+    network = filled(config.model, depth, len(data.label_names), state).eval()
+    outputs = []
+    with torch.inference_mode():
+        for batch in data.batches("validation", range(len(data.validation)), _EVALUATION_BATCH):
+            del batch["labels"]
+            outputs.append(network(**batch).logits.softmax(-1).numpy())
+    metric = get_metric(data.metric, "classification")
+    scores = metric(decisions(np.concatenate(outputs)), np.array(data.validation_labels))
+    return {name: float(value) for name, value in scores.items()}
+
+
+def make_server_app(planned: Planned, *, resume: bool, say: Say) -> ServerApp:
+    """Return the app of a federation that is planned already."""
+    made = ServerApp()
+
+    @made.main()
+    def main(grid: Grid, context: Context) -> None:
+        serve(grid, planned, resume=resume, say=say)
+
+    return made
+
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run the federation whose file the run's configuration names: `flwr run . --run-config 'federation="FILE"'`."""
+    config = make_federate_config(read_yaml(Path(str(context.run_config["federation"]))))
+    serve(grid, plan(config), resume=bool(context.run_config.get("resume", False)), say=lambda record: None)
+
+
+def _optimizer(config: FederateConfig) -> FedAvg:
+    given: dict[str, Any] = {}
+    if config.server_learning_rate is not None:
+        given["learning_rate"] = config.server_learning_rate
+    if config.server_optimizer == "fedavgm":
+        return FedAvgM(**given)
+    return FedAdam(**given) if config.server_optimizer == "fedadam" else FedAvg()
+
+
+def _write_log(folder: Path, log: list[Record]) -> None:
+    beside = folder / "rounds.json.new"
+    beside.write_text(json.dumps(log, indent=1) + "\n", encoding="utf-8")
+    beside.replace(folder / "rounds.json")
+
+
+def _write_model(folder: Path, model: Any, depth: int, state: Arrays) -> None:
+    """Write a plain model folder: the pretrained one's class and config, cut to the depth, with these weights."""
+    model.config.num_hidden_layers = depth
+    network = type(model)(model.config)
+    network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in state.items()})
+    network.save_pretrained(folder)

@@ -1,0 +1,155 @@
+"""The rounds of a federation over Flower's grid: a message of its own for each device, and what comes of the replies.
+
+Flower's strategies send every device the same and average equal keys; here each device has its own layers. Devices are
+asked in waves, in order, so the server holds the replies of one wave and one sum per tensor, and the result does not
+depend on who was faster.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import random
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
+from flwr.serverapp import Grid
+from numpy.typing import NDArray
+
+from frostline.federated.choice import Choice, Share
+from frostline.federated.config import FederateConfig
+from frostline.federated.handshake import Member
+from frostline.federated.merging import Merge
+from frostline.federated.replies import Rejected, checked
+from frostline.federated.server_optimizers import FedAvg
+
+Record = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Federation:
+    """A federation under way.
+
+    Attributes:
+        config: of the federation.
+        choice: the depth, and the layers of each device.
+        names: for each t, the tensors that a device with t layers trains.
+        state: of the network; changed by each round.
+        optimizer: of the server.
+        members: the devices that introduced themselves, by index.
+    """
+
+    config: FederateConfig
+    choice: Choice
+    names: Mapping[int, tuple[str, ...]]
+    state: dict[str, NDArray[Any]]
+    optimizer: FedAvg
+    members: Mapping[int, Member]
+
+    def round(self, grid: Grid, number: int) -> Record:
+        """Run one round, counted from 1, and return its record; without a quorum the network stays as it is."""
+        asked = self._sampled(number)
+        expected: Counter[str] = Counter()
+        for share in asked:
+            expected.update(dict.fromkeys(self.names[share.layers], self.members[share.device.index].examples))
+        merge, devices = Merge(expected), []
+        for wave in _chunks(asked, self.config.wave):
+            devices += self._wave(grid, wave, number, merge)
+        quorum = max(1, math.ceil(self.config.quorum * len(asked)))
+        reached = merge.replies >= quorum
+        if reached:
+            average = merge.average(self.state, damped=self.config.damped)
+            self.state |= self.optimizer.step(self.state, average)
+        good = [device for device in devices if device["reply"] == "ok"]
+        return {
+            "round": number,
+            "learning_rate": self.config.rate(number),
+            "asked": len(asked),
+            "replies": merge.replies,
+            "quorum": quorum,
+            "reached": reached,
+            "rejected": dict(Counter(device["reply"] for device in devices if device["reply"] != "ok")),
+            "bytes_down": sum(device["bytes_down"] for device in devices),
+            "bytes_up": sum(device["bytes_up"] for device in devices),
+            "loss": sum(device["loss"] for device in good) / len(good) if good else None,
+            "slowest": max(good, key=lambda device: float(device["seconds"]))["device"] if good else None,
+            "devices": devices,
+        }
+
+    def _sampled(self, number: int) -> list[Share]:
+        """Return who is asked of those that are there, in the fleet's order; follows from seed and round."""
+        chance = random.Random(f"round {self.config.seed} {number}")
+        there = [share for share in self.choice.shares if chance.random() < share.device.availability]
+        chosen = chance.sample(there, min(self.config.devices_per_round, len(there)))
+        return sorted(chosen, key=lambda share: share.device.index)
+
+    def _wave(self, grid: Grid, wave: Sequence[Share], number: int, merge: Merge) -> list[Record]:
+        """Ask some devices at once and merge their replies in the fleet's order; return a record of each."""
+        state = ArrayRecord({name: Array(value) for name, value in self.state.items()})
+        down = _bytes(state)
+        messages = [self._message(share, number, state) for share in wave]
+        replies: dict[int, Message] = {}
+        for reply in grid.send_and_receive(messages, timeout=self.config.timeout):
+            replies.setdefault(reply.metadata.src_node_id, reply)  # one that is repeated does not count
+        records = []
+        for share in wave:
+            member = self.members[share.device.index]
+            record: Record = {"device": share.device.name, "layers": share.layers, "bytes_down": down, "bytes_up": 0}
+            try:
+                record |= self._merged(share, replies.get(member.node), merge, record)
+            except Rejected as rejected:
+                record |= {"reply": rejected.reason, "detail": rejected.detail}
+            records.append(record)
+        return records
+
+    def _message(self, share: Share, number: int, state: ArrayRecord) -> Message:
+        asked = {
+            "config": self.config.model_dump(mode="json"),
+            "depth": self.choice.depth,
+            "layers": share.layers,
+            "rate": self.config.rate(number),
+            "seed": device_seed(self.config.seed, number, share.device.index),
+        }
+        content = RecordDict({"asked": ConfigRecord({"json": json.dumps(asked)}), "state": state})
+        node = self.members[share.device.index].node
+        return Message(content, dst_node_id=node, message_type=MessageType.TRAIN, group_id=str(number))
+
+    def _merged(self, share: Share, reply: Message | None, merge: Merge, record: Record) -> Record:
+        """Merge a reply that is valid, and return what it says; Rejected otherwise."""
+        if reply is None:
+            raise Rejected("late", f"no reply within {self.config.timeout:g} s")
+        if not reply.has_content():
+            raise Rejected("error", f"{reply.error.code}: {reply.error.reason}")
+        arrays, metrics = reply.content.array_records.get("arrays"), reply.content.metric_records.get("metrics")
+        if arrays is None or metrics is None:
+            raise Rejected("keys", "the reply has no arrays or no metrics")
+        record["bytes_up"] = _bytes(arrays)
+        examples, said = self.members[share.device.index].examples, metrics.get("num-examples")
+        if said != examples:
+            raise Rejected("examples", f"it says {said} examples, and {examples} when it introduced itself")
+        told = {key: metrics.get(key) for key in ("loss", "seconds")}
+        if not all(isinstance(value, int | float) and math.isfinite(value) for value in told.values()):
+            raise Rejected("nonfinite", f"it says {told}")
+        found = checked(arrays, self.state, self.names[share.layers], norm_bound=self.config.norm_bound)
+        merge.add(found, examples)
+        return {"reply": "ok", "examples": examples, **told}
+
+
+def device_seed(seed: int, number: int, device: int) -> int:
+    """Return the seed of a device in a round: the same on every machine."""
+    digest = hashlib.sha256(f"{seed} {number} {device}".encode()).digest()
+    return int.from_bytes(digest[:6], "big")
+
+
+def _bytes(record: ArrayRecord) -> int:
+    """Return the bytes of the arrays as they are sent."""
+    return sum(len(array.data) for array in record.values())
+
+
+def _chunks(shares: Sequence[Share], size: int) -> Iterator[Sequence[Share]]:
+    for start in range(0, len(shares), size):
+        yield shares[start : start + size]

@@ -1,0 +1,254 @@
+"""A federation of a tiny BERT over the real device and server apps, in this process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp.strategy.strategy_utils import aggregate_arrayrecords
+from flwr.supercore.task_identity import TaskIdentity
+from transformers import AutoModelForSequenceClassification
+
+from federation import DirectGrid, Spoil
+from frostline.errors import BudgetInfeasible, CheckpointError, DataError, FrostlineError, PlanError
+from frostline.federated.config import FederateConfig, make_federate_config
+from frostline.federated.data import divide, encoded
+from frostline.federated.local import train_layers
+from frostline.federated.network import pretrained, trained_names
+from frostline.federated.server_app import Planned, plan, serve
+from frostline.federated.strategy import device_seed
+
+torch.set_num_threads(1)
+
+HALF = [{"name": "strong", "count": 2}, {"name": "weak", "count": 2, "upload": "50%"}]
+Make = Callable[..., FederateConfig]
+
+
+@pytest.fixture(autouse=True)
+def run_of_flower(monkeypatch: pytest.MonkeyPatch) -> None:
+    for part in ("task_id", "run_id", "node_id"):  # Flower's messages belong to a run
+        monkeypatch.setattr(TaskIdentity, f"_{part}", 1)
+
+
+@pytest.fixture
+def make(tiny: Path, task: Path, tmp_path: Path) -> Make:
+    def config(groups: Any = HALF, **changes: Any) -> FederateConfig:
+        values: dict[str, Any] = {
+            "model": str(tiny),
+            "depths": [2],
+            "data": str(task),
+            "output": str(tmp_path / "out"),
+            "fleet": {"groups": groups},
+            "partition": "iid",
+            "rounds": 2,
+            "devices_per_round": 4,
+            "batch_size": 4,
+            "max_length": 16,
+            "wave": 3,
+            "seed": 5,
+        }
+        return make_federate_config(values | changes)
+
+    return config
+
+
+@pytest.fixture(scope="session")
+def plans() -> dict[str, Planned]:
+    return {}
+
+
+@pytest.fixture
+def planned(plans: dict[str, Planned]) -> Callable[[FederateConfig], Planned]:
+    """Plan, but rehearse each model and fleet once: the plan does not depend on the rest."""
+
+    def of(config: FederateConfig) -> Planned:
+        key = json.dumps([config.fleet, config.depths, config.model])
+        if key not in plans:
+            plans[key] = plan(config)
+        found = plans[key]
+        return Planned(config, found.data, found.tables, found.choice)
+
+    return of
+
+
+def run(planned: Planned, spoil: Spoil | None = None, *, resume: bool = False) -> list[Any]:
+    log: list[Any] = []
+    serve(DirectGrid(len(planned.choice.shares), spoil), planned, resume=resume, say=log.append)
+    return log
+
+
+def result(config: FederateConfig) -> dict[str, np.ndarray[Any, Any]]:
+    model = AutoModelForSequenceClassification.from_pretrained(config.output / "model")
+    return {name: value.numpy() for name, value in model.state_dict().items()}
+
+
+def same_bits(first: Any, second: Any) -> bool:
+    return bool(first.keys() == second.keys() and all(first[n].tobytes() == second[n].tobytes() for n in first))
+
+
+def test_each_device_trains_its_layers_and_what_nobody_trains_stays(make: Make, planned: Any) -> None:
+    config = make()
+    found = planned(config)
+    assert [share.layers for share in found.choice.shares] == [2, 2, 1, 1]
+    assert found.choice.shares[2].binds == ("upload",)
+    log = run(found)
+    _, start = pretrained(config.model, 2, found.data.label_names, config.seed)
+    end = result(config)
+    names = trained_names(config.model, 2, 2)
+    assert set(names[1]) < set(names[2])
+    for name, before in start.items():
+        moved = end[name].tobytes() != before.tobytes()
+        # A key's bias has no gradient but for rounding.
+        assert moved == (name in names[2]) or name.endswith("attention.self.key.bias"), name
+    for record in log:
+        assert record["replies"] == 4
+        assert record["reached"]
+        sent = {device["device"]: device["bytes_up"] for device in record["devices"]}
+        costs = found.tables.costs
+        for share in found.choice.shares:
+            arrays = len(names[share.layers])
+            assert sent[share.device.name] == costs[2, share.layers].upload + 128 * arrays  # NumPy's header of each
+    assert json.loads((config.output / "rounds.json").read_text()) == log
+    rates = [record["learning_rate"] for record in log]
+    assert rates == pytest.approx([0.1, 0.01])
+
+
+def test_with_all_layers_everywhere_a_round_is_flowers_fedavg_to_the_bit(make: Make, planned: Any) -> None:
+    config = make([{"name": "all", "count": 4}], rounds=1, partition="dirichlet")
+    found = planned(config)
+    run(found)
+    _, start = pretrained(config.model, 2, found.data.label_names, config.seed)
+    parts = divide(found.data.train_labels, config.devices.devices(config.seed), config)
+    replies = []
+    for device, own in enumerate(parts):
+        seed = device_seed(config.seed, 1, device)
+        arrays, _ = train_layers(config, start, found.data, own, depth=2, layers=2, rate=0.1, seed=seed)
+        record = RecordDict()
+        record["arrays"] = ArrayRecord({name: Array(array) for name, array in arrays.items()})
+        record["metrics"] = MetricRecord({"num-examples": len(own)})
+        replies.append(record)
+    average = {name: array.numpy() for name, array in aggregate_arrayrecords(replies, "num-examples").items()}
+    assert same_bits(result(config), start | average)
+
+
+def test_a_server_killed_and_resumed_ends_with_the_same_bits(make: Make, planned: Any, tmp_path: Path) -> None:
+    whole = make(rounds=3, server_optimizer="fedavgm", server_learning_rate=0.5, damped=True, devices_per_round=3)
+    log = run(planned(whole))
+    cut = whole.model_copy(update={"output": tmp_path / "cut"})
+
+    class Killed(Exception):
+        pass
+
+    def kill(record: Any) -> None:
+        if record["round"] == 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        serve(DirectGrid(4), planned(cut), resume=False, say=kill)
+    rest = run(planned(cut), resume=True)
+    assert [record["round"] for record in rest] == [3]
+    assert same_bits(result(whole), result(cut))
+    again = json.loads((cut.output / "rounds.json").read_text())
+    for record in (*log, *again):
+        record.pop("slowest")
+        for device in record["devices"]:
+            device.pop("seconds")
+    assert again == log
+    with pytest.raises(CheckpointError, match="other values of learning_rate"):
+        run(planned(cut.model_copy(update={"learning_rate": 0.2})), resume=True)
+    with pytest.raises(CheckpointError, match="is there already"):
+        run(planned(cut))
+
+
+def spoilt(reply: Message, message: Message, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Message:
+    arrays = {name: array.numpy() for name, array in reply.content.array_records["arrays"].items()}
+    content = RecordDict({"metrics": reply.content.metric_records["metrics"]})
+    content["arrays"] = ArrayRecord({name: Array(np.asarray(value)) for name, value in change(arrays).items()})
+    return Message(content, reply_to=message)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda arrays: {name: value * np.float32(np.nan) for name, value in arrays.items()}, "nonfinite"),
+        (lambda arrays: {name: value * np.float32(1000) for name, value in arrays.items()}, "norm"),
+        (lambda arrays: {**arrays, "extra": np.zeros(2, np.float32)}, "keys"),
+        (lambda arrays: {name: value[None] for name, value in arrays.items()}, "shape"),
+        (None, "late"),
+    ],
+)
+def test_a_faulty_device_is_counted_and_does_no_harm(make: Make, planned: Any, change: Any, reason: str) -> None:
+    def spoil(device: int, message: Message, reply: Message) -> Message | None:
+        if device != 1 or message.metadata.message_type != "train":
+            return reply
+        return spoilt(reply, message, change) if change else None
+
+    config = make(rounds=1)
+    log = run(planned(config), spoil)
+    assert log[0]["rejected"] == {reason: 1}
+    assert log[0]["replies"] == 3
+    assert log[0]["devices"][1]["detail"]
+    faulty = result(config)
+    assert all(np.isfinite(value).all() for value in faulty.values())
+    assert max(float(np.abs(value).max()) for value in faulty.values()) < 10
+
+
+def test_a_device_that_fails_is_told_apart_and_a_round_without_quorum_moves_nothing(make: Make, planned: Any) -> None:
+    def spoil(device: int, message: Message, reply: Message) -> Message | None:
+        return None if message.metadata.message_type == "train" and device > 0 else reply
+
+    config = make(rounds=1)
+    log = run(planned(config), spoil)
+    assert (log[0]["replies"], log[0]["quorum"], log[0]["reached"]) == (1, 2, False)
+    _, start = pretrained(config.model, 2, ("bad", "good"), config.seed)
+    assert same_bits(result(config), start)
+
+
+def test_round_0_refuses_what_does_not_fit(make: Make, planned: Any) -> None:
+    def spoil_with(**told: Any) -> Spoil:
+        def spoil(device: int, message: Message, reply: Message) -> Message | None:
+            if device != 2:
+                return reply
+            answer = json.loads(str(reply.content.config_records["answer"]["json"])) | told
+            return Message(RecordDict({"answer": ConfigRecord({"json": json.dumps(answer)})}), reply_to=message)
+
+        return spoil
+
+    cases: list[tuple[Spoil, type[FrostlineError], str]] = [
+        (spoil_with(fingerprint="0" * 64), PlanError, "device 'weak-0' would train another network"),
+        (spoil_with(device=0), PlanError, "says it is device 0, which is there already"),
+        (spoil_with(device=9), PlanError, "not in the fleet"),
+        (spoil_with(examples=0), DataError, "device 'weak-0' has no data"),
+        (lambda device, message, reply: None if device == 2 else reply, PlanError, "'weak-0' among them"),
+    ]
+    for spoil, error, said in cases:
+        with pytest.raises(error, match=said):
+            run(planned(make()), spoil)
+
+
+def test_a_device_too_small_is_refused_by_name_before_anything_runs(make: Make) -> None:
+    groups = [{"name": "able", "count": 3}, {"name": "tiny", "count": 1, "upload": "1kB"}]
+    with pytest.raises(BudgetInfeasible, match=r"'tiny-0' cannot train one layer.*upload"):
+        plan(make(groups))
+
+
+def test_every_example_goes_to_one_device_and_dirichlet_mixes_differ(make: Make) -> None:
+    groups = [{"name": "a", "count": 4}, {"name": "b", "count": 4, "data": 0.5}]
+    for partition in ("iid", "dirichlet"):
+        config = make(groups, partition=partition)
+        labels = encoded(config).train_labels * 10
+        parts = divide(labels, config.devices.devices(), config)
+        assert [len(part) for part in parts] == [50] * 4 + [25] * 4
+        taken = [index for part in parts for index in part]
+        assert len(set(taken)) == len(taken)
+        shares = [np.mean([labels[index] for index in part]) for part in parts]
+        assert (max(shares) - min(shares) > 0.5) == (partition == "dirichlet")
+    assert len(encoded(make(max_train=24)).train) == 24
+    with pytest.raises(DataError, match="40 training examples for 60 devices"):
+        divide(labels[:40], make([{"name": "a", "count": 60}]).devices.devices(), config)
