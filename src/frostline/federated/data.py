@@ -16,7 +16,8 @@ from frostline.errors import ConfigError, DataError
 from frostline.federated.config import FederateConfig
 from frostline.federated.fleet import Device
 from frostline.models import locate
-from frostline.tasks.text import TextData, load
+from frostline.tasks.base import TaskData
+from frostline.tasks.text import load
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def encoded(config: FederateConfig) -> Encoded:
 
 @lru_cache(maxsize=2)
 def _encoded(model: str, data: str, max_length: int, max_train: int | None, seed: int) -> Encoded:
-    found: TextData = load(data, max_train=max_train, seed=seed)
+    found: TaskData = load(data, max_train=max_train, seed=seed)
     if not found.label_names:
         raise ConfigError(f"data {data!r} has scores for labels; a federation learns classes.")
     tokenizer: Any = AutoTokenizer.from_pretrained(locate(model))

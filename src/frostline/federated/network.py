@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from frostline.anatomy import Anatomy, discover
 from frostline.errors import UnsupportedModel
 from frostline.federated.merging import Arrays
-from frostline.models import Classifier, load_classifier
+from frostline.models import Loaded, load_classifier
 from frostline.plan import PLAN_VERSION
 from frostline.skeletons import skeleton
 from frostline.tuner import prepare
@@ -51,7 +51,7 @@ def trained_names(model: str, depth: int, labels: int) -> dict[int, tuple[str, .
 
 def pretrained(
     model: str, depth: int, label_names: tuple[str, ...], seed: int
-) -> tuple[Classifier, dict[str, NDArray[Any]]]:
+) -> tuple[Loaded, dict[str, NDArray[Any]]]:
     """Return the whole classifier, and the state of its first blocks with a head drawn by the seed."""
     torch.manual_seed(seed)
     loaded = load_classifier(model, label_names)
