@@ -13,6 +13,7 @@ from frostline.allocator import environment
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs glibc")
 
 
+@pytest.mark.slow
 def test_runs_differ_in_the_allocator_alone(process: Any, flags: list[str], record: Any, tmp_path: Path) -> None:
     names = ["default", "compact", "jemalloc"]
     said = {}

@@ -128,13 +128,14 @@ def test_a_plan_is_written_edited_and_passed_back(command, tmp_path):
     plan = json.loads(file.read_text(encoding="utf-8"))
     plan["plan"] |= {"method": "layers", "settings": {"count": 1}, "storage": "compact"}
     file.write_text(json.dumps(plan))
-    done = command("train", "--plan", file, "--output", output, *SMALL[:2], *SMALL[4:])
-    assert done.code == 0, done.stderr
+    words = [COMMAND, "train", "--plan", file, "--output", output, *SMALL[:2], *SMALL[4:]]
+    done = subprocess.run(words, capture_output=True, text=True)  # a process of its own: its peak is measured
+    assert done.returncode == 0, done.stderr
     record = json.loads((output / "run.json").read_text(encoding="utf-8"))
     assert record["config"]["method"] == "layers"
     assert record["config"]["batch_size"] == 8
     assert record["planned"]["rungs"][0]["name"] == "as planned"
-    assert 0.9 < record["prediction"]["ratio"] < 1.1
+    assert 0.93 < record["prediction"]["ratio"] < 1.07
     plan["budget"] = 400 * 2**20
     file.write_text(json.dumps(plan))
     done = command("train", "--plan", file, "--output", tmp_path / "other", *SMALL)
@@ -151,6 +152,7 @@ def test_a_file_that_holds_no_plan(command, tmp_path, content):
     assert str(file) in done.stderr
 
 
+@pytest.mark.slow
 def test_a_first_step_that_was_predicted_wrong_is_planned_anew(tmp_path, monkeypatch):
     output, said = tmp_path / "run", io.StringIO()
     true = machine.machine().runtime
@@ -164,6 +166,7 @@ def test_a_first_step_that_was_predicted_wrong_is_planned_anew(tmp_path, monkeyp
     assert record["prediction"]["measured"] <= record["prediction"]["budget"]
 
 
+@pytest.mark.slow
 def test_a_run_within_a_budget_is_resumed_by_its_config_alone(command, task, tiny, tmp_path):
     words = ["--model", tiny, "--data", task, "--budget", "2GiB", "--batch-size", 4, "--max-length", 16]
     words += ["--output", tmp_path / "run", "--no-report", "--save-strategy", "steps", "--save-steps", 1]

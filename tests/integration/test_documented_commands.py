@@ -19,10 +19,8 @@ from frostline.comparison.config import make_comparison
 from frostline.comparison.runs import Runs
 
 ROOT = Path(__file__).parents[2]
-PAGES = [
-    *("README.md", "docs/getting-started.md", "docs/comparing.md", "docs/memory.md"),
-    pytest.param("docs/budget.md", marks=pytest.mark.slow),  # it measures this machine
-]
+SLOW = ("docs/getting-started.md", "docs/comparing.md", "docs/memory.md", "docs/budget.md")
+PAGES = ["README.md", *(pytest.param(page, marks=pytest.mark.slow) for page in SLOW)]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 SHORT = {
     "train": ["max_steps=2", "max_length=16"],

@@ -263,6 +263,7 @@ def test_best_checkpoint_from_before_far_reconfigured_is_loaded(train: Any, tmp_
     assert weights(tmp_path / "run") == weights(tmp_path / "run" / "checkpoints" / "checkpoint-5")
 
 
+@pytest.mark.slow
 def test_command_killed_from_outside_and_resumed_by_what_it_said(
     process: Any, command: Any, flags: list[str], whole: Any, steps: Steps, tmp_path: Path
 ) -> None:
