@@ -28,6 +28,15 @@ def test_affine_keeps_zeros_and_constants(name: str) -> None:
         assert float(error.abs().max()) <= abs(constant) * 2**-13.9 * (1 if "stochastic" in name else 0.5)
 
 
+@pytest.mark.parametrize("name", ["int8_stochastic", "int4_stochastic"])
+def test_stochastic_rounding_never_moves_a_zero(name: str) -> None:
+    for seed in range(40):  # 20 million zeros: each of the 65,536 random numbers meets about 300 of them
+        torch.manual_seed(seed)
+        sparse = torch.zeros(512, 1024)
+        sparse[:, ::64] = torch.randn(512, 16)
+        assert bool((round_trip(name, sparse)[sparse == 0] == 0).all())
+
+
 def test_affine_error_and_size() -> None:
     tensor = torch.randn(512, 384, generator=torch.Generator().manual_seed(0))
     for name, bits, error in (("int8", 8.25, 0.0062), ("int4", 4.25, 0.105)):

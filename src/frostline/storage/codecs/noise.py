@@ -23,7 +23,9 @@ _LONG = 6364136223846793005
 
 
 class Noise:
-    """Numbers spread evenly over [-1/2, 1/2), in steps of 2**-16.
+    """Numbers spread evenly over (-1/2, 1/2), in steps of 2**-16, with a mean of 0.
+
+    Neither end is among them: an integer, such as the code of 0, is never rounded to its neighbour.
 
     Args:
         content: integer scalar told from the tensor's values, on its device.
@@ -45,7 +47,7 @@ class Noise:
         for factor in (_FIRST, _SECOND):
             numbers.bitwise_xor_(_shifted(numbers, 15)).mul_(factor)
         numbers.bitwise_xor_(_shifted(numbers, 16))
-        self._noise = numbers.view(torch.int16).to(dtype).mul_(2.0**-16)
+        self._noise = numbers.view(torch.int16).clamp_(min=-(2**15 - 1)).to(dtype).mul_(2.0**-16)
 
     def add_to(self, values: Tensor, start: int) -> None:
         """Add noise to `values`, shape (n,), of which the first is number `start` of the tensor."""
