@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from frostline.children import run_child
-from frostline.planner.request import Request, full_fine_tuning, make_plan, smallest_budget
+from frostline.planner.request import Request, full_fine_tuning, make_plan, smallest_budget, steps_of
 from frostline.training.versions import hardware, versions
 
 RESULTS = Path(__file__).parent / "results"
@@ -27,7 +27,6 @@ CASES: dict[str, dict[str, Any]] = {
     "BERT-base, 128 x 384": {"model": "bert-base", "batch_size": 128, "sequence_length": 384},
     "ViT-base/16, 128 of 384 px": {"model": "vit-base-patch16-384", "batch_size": 128},
 }
-OF_STEPS = ("method", "settings", "storage", "optimizer_state", "fused_backward", "batch_size")
 
 
 def main() -> None:
@@ -51,7 +50,7 @@ def main() -> None:
             }
             if verify:
                 record["verified"] = {
-                    name: _run(shape, plan, bf16) for name, plan in record.items() if isinstance(plan, dict)
+                    name: _run(request, plan) for name, plan in record.items() if isinstance(plan, dict)
                 }
             found["cases"].append(record)
             print(json.dumps({key: value for key, value in record.items() if key != "keys"})[:400], flush=True)
@@ -65,11 +64,11 @@ def _short(plan: dict[str, Any]) -> dict[str, Any]:
     return {"way": plan["rungs"][-1]["name"], "predicted": plan["predicted"]["peak"], "keys": plan["plan"]}
 
 
-def _run(shape: dict[str, Any], plan: dict[str, Any], bf16: bool) -> dict[str, Any]:
+def _run(request: Request, plan: dict[str, Any]) -> dict[str, Any]:
     """Run the plan on the GPU with torch's memory capped at its budget; return allocated and reserved peaks."""
     if not torch.cuda.is_available():
         raise SystemExit("--verify needs a GPU.")
-    steps = {**shape, **{name: plan["keys"][name] for name in OF_STEPS}, "bf16": bf16, "count": 6}
+    steps = asdict(steps_of(request, plan["keys"], count=6))
     _, end = run_child("frostline.meter.child", {"kind": "process", "steps": steps, "cap": plan.get("budget", GPU)})
     return end.result or {"status": end.status, "reason": end.reason}
 

@@ -26,7 +26,7 @@ from frostline.children import ending, serve
 from frostline.meter.enforce import enforce
 from frostline.meter.steps import Run, Steps
 from frostline.planner.rehearsal import rehearse
-from frostline.planner.request import Request, full_fine_tuning, make_plan, smallest_budget
+from frostline.planner.request import Request, full_fine_tuning, make_plan, smallest_budget, steps_of
 from frostline.training.versions import versions
 
 RESULTS = Path(__file__).parent / "results" / "obedience.json"
@@ -35,7 +35,6 @@ CASES: dict[str, dict[str, Any]] = {
     "deit-tiny": {"batch_size": 32},
 }
 BUDGETS = 8
-OF_STEPS = ("method", "settings", "storage", "optimizer_state", "fused_backward", "batch_size")
 
 
 def do(job: dict[str, Any], parent: Any) -> dict[str, Any]:
@@ -44,7 +43,7 @@ def do(job: dict[str, Any], parent: Any) -> dict[str, Any]:
     allocator.use("compact")
     keys = job["plan"]
     count = 3 if job["full"] else 12
-    run = Run.real(Steps(**job["shape"], **{name: keys[name] for name in OF_STEPS}, count=count))
+    run = Run.real(steps_of(Request(**job["shape"], budget=job["budget"]), keys, count=count))
     parts = keys["gradient_accumulation_steps"]
     for step in range(count):
         run.tuner.force(run.tuner.heaviest() if step >= count - 2 else None)
@@ -75,9 +74,8 @@ def main() -> None:
             plan = make_plan(Request(model, budget=budget, runtime=besides, **shape))
             full = {"method": "full", "settings": {}, "storage": "exact", "optimizer_state": "keep"}
             full |= {"fused_backward": False, "batch_size": shape["batch_size"], "gradient_accumulation_steps": 1}
-            where = {name: value for name, value in shape.items() if name != "batch_size"} | {"model": model}
             ours, stock = (
-                _run({"budget": budget, "plan": keys, "shape": where, "full": keys is full})
+                _run({"budget": budget, "plan": keys, "shape": {"model": model, **shape}, "full": keys is full})
                 for keys in (plan["plan"], full)
             )
             record = {
@@ -99,7 +97,7 @@ def _besides() -> int:
     small = {"model": "minilm", "batch_size": 2, "sequence_length": 16}
     keys = {"method": "full", "settings": {}, "storage": "exact", "optimizer_state": "keep", "fused_backward": False}
     job = {"budget": 2**50, "plan": {**keys, "batch_size": 2, "gradient_accumulation_steps": 1}, "full": True}
-    peak = int(_run({**job, "shape": {"model": "minilm", "sequence_length": 16}})["peak"])
+    peak = int(_run({**job, "shape": small})["peak"])
     return peak - rehearse(Steps(**small, count=2)).peak
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 from pydantic import ByteSize, TypeAdapter, ValidationError
 
-from frostline.errors import BudgetError
+from frostline.errors import BudgetError, BudgetExceeded
 
 AUTO = "auto"
 _SIZES = TypeAdapter(ByteSize)
@@ -57,6 +57,14 @@ def written(size: int) -> str:
         if size >= unit:
             return f"{size / unit:,.2f} {name}"
     return f"{size / 2**20:,.0f} MiB" if size >= 2**20 else f"{size:,} bytes"
+
+
+def exceeded(step: int, peak: int, budget: int, why: str = "") -> BudgetExceeded:
+    """Return the error of a step that took `peak` bytes of a smaller budget; `why` follows behind."""
+    return BudgetExceeded(
+        f"step {step} took {peak:,} bytes ({written(peak)}), more than the budget of {budget:,} "
+        f"({written(budget)}){why}."
+    )
 
 
 def _container_limit() -> int | None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from frostline import allocator, tuner
-from frostline.budget import written
+from frostline.budget import exceeded
 from frostline.errors import BudgetExceeded, ConfigError
 from frostline.meter.process import peaks, reset_peaks
 from frostline.meter.steps import Steps
@@ -146,10 +146,7 @@ def _keep(prepared: Tuner, model: nn.Module, source: _Live, budget: int) -> None
     def after() -> None:
         peak = peaks().deciding
         if peak > budget:
-            raise BudgetExceeded(
-                f"step {prepared.step} took {peak:,} bytes ({written(peak)}), more than the budget of {budget:,} "
-                f"({written(budget)})."
-            )
+            raise exceeded(prepared.step, peak, budget)
 
     prepared.watch(model.register_forward_pre_hook(before, with_kwargs=True).remove, after)
     reset_peaks()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import pytest
 import torch
 
 from frostline.children import run_child
 from frostline.meter.steps import Steps
 from frostline.planner.rehearsal import rehearse
-from frostline.planner.request import Request, make_plan
+from frostline.planner.request import Request, make_plan, steps_of
 
 pytestmark = pytest.mark.gpu
 SHAPE = {"model": "bert-base", "batch_size": 16, "sequence_length": 128}
@@ -30,9 +32,8 @@ def test_predicted_is_allocated(method, storage):
 
 def test_a_plan_runs_under_a_cap_and_full_fine_tuning_does_not():
     budget = 2 * 2**30
-    plan = make_plan(Request(**SHAPE, budget=budget, device="cuda"))["plan"]
-    names = ("method", "settings", "storage", "optimizer_state", "fused_backward", "batch_size")
-    assert measured(steps={**SHAPE, **{name: plan[name] for name in names}, "count": 3}, cap=budget)
+    request = Request(**SHAPE, budget=budget, device="cuda")
+    assert measured(steps=asdict(steps_of(request, make_plan(request)["plan"], count=3)), cap=budget)
     _, end = run_child("frostline.meter.child", {"kind": "process", "steps": {**SHAPE, "count": 3}, "cap": budget})
     assert end.status == "out_of_memory"
 

@@ -138,3 +138,13 @@ def test_no_set_that_auto_may_choose_passes_its_budget(bert: str, policy: str) -
     run = Steps(bert, 8, 32, None, "auto", settings, "compact", policy, count=12)
     measured = measure_tensors(run)["memory"]["tensor_peak"]
     assert 0.6 * tensors < measured <= tensors
+
+
+def test_a_batch_is_split_into_equal_parts(bert: str) -> None:
+    rungs = [rung for rung in ladder("full", "exact", fused=False) if not rung.budgeted]
+    for examples, fewest in ((5, 5), (6, 2)):
+        steps = Steps(bert, examples, 256, count=2)
+        limits = Limits(Limits(0).budget_for(rehearse(steps).peak - 1))
+        tried = search(steps, limits, rungs)
+        assert all(found.steps.batch_size * found.rung.split == examples for found in tried)
+        assert tried[-1].rung.split == fewest

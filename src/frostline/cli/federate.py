@@ -58,7 +58,10 @@ def _plan_record(planned: Planned) -> dict[str, Any]:
         "depth": choice.depth,
         "means": choice.means,
         "full": asdict(planned.tables.full),
-        "costs": [{"blocks": l, "trained": t, **asdict(cost)} for (l, t), cost in planned.tables.costs.items()],  # noqa: E741
+        "costs": [
+            {"blocks": depth, "trained": trained, **asdict(cost)}
+            for (depth, trained), cost in planned.tables.costs.items()
+        ],
         "devices": [
             {"device": share.device.name, "layers": share.layers, "binds": list(share.binds)} for share in choice.shares
         ],

@@ -6,10 +6,10 @@ import math
 import re
 from dataclasses import dataclass
 
+from frostline.budget import parse_budget
 from frostline.errors import nearest
 
-BYTES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-BYTES |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+BYTES = {unit: parse_budget(f"1{unit}") for unit in ("B", "kB", "MB", "GB", "TB", "KiB", "MiB", "GiB", "TiB")}
 FLOPS = {"FLOP": 1, "kFLOP": 10**3, "MFLOP": 10**6, "GFLOP": 10**9, "TFLOP": 10**12, "PFLOP": 10**15}
 
 _WRITTEN = re.compile(r"\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*(\S*)\s*")
@@ -56,9 +56,10 @@ def parse(value: object, units: dict[str, int], example: str) -> Limit:
         if number > 100:
             raise ValueError(f"{value!r} is refused: 100% is what full fine-tuning takes; leave it out for no limit")
         return Limit(share=number / 100)
-    if found[2] and found[2] not in units:
+    factors = {"": 1} | {unit.casefold(): factor for unit, factor in units.items()}
+    if found[2].casefold() not in factors:
         raise ValueError(f"{value!r} has an unknown unit {found[2]!r}{nearest(found[2], [*units, '%'])}")
-    amount = number * units.get(found[2], 1)
+    amount = number * factors[found[2].casefold()]
     if amount < 1:
         raise ValueError(f"{value!r} is less than 1; a share is written with a percent sign: {number:.0%}")
     return Limit(amount=amount)

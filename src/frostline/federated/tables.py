@@ -89,7 +89,8 @@ def make_tables(
         return Cost(found.peak, found.work.flops, found.upload, downloads[depth])
 
     downloads = {depth: _checked_bytes(model, depth, image_size, labels) for depth in sorted(set(depths))}
-    costs = {(l, t): cost(l, "layers", {"count": t}) for l in downloads for t in range(1, l + 1)}  # noqa: E741
+    pairs = [(depth, trained) for depth in downloads for trained in range(1, depth + 1)]
+    costs = {(depth, trained): cost(depth, "layers", {"count": trained}) for depth, trained in pairs}
     return Tables(costs, cost(max(downloads), "full", {}))
 
 

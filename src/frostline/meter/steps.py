@@ -14,6 +14,7 @@ import torch
 from torch.optim import AdamW, Optimizer
 
 from frostline import allocator
+from frostline.anatomy import Anatomy
 from frostline.anatomy.inventory import Sites
 from frostline.anatomy.sites import kept
 from frostline.errors import ConfigError, nearest
@@ -76,12 +77,13 @@ class Run:
         steps: what to run.
         model: as `skeleton` makes it.
         batch: keyword arguments of a forward pass, where the model lies.
+        anatomy: as for `prepare`.
 
     Raises:
         ConfigError: the method, a setting or the storage is refused.
     """
 
-    def __init__(self, steps: Steps, model: Any, batch: dict[str, Any]) -> None:
+    def __init__(self, steps: Steps, model: Any, batch: dict[str, Any], anatomy: Anatomy | None = None) -> None:
         self.model, self.batch = model.train(), batch
         self.tuner = prepare(
             self.model,
@@ -90,6 +92,7 @@ class Run:
             storage=steps.storage,
             fused_backward=steps.fused_backward,
             seed=steps.seed,
+            anatomy=anatomy,
             **steps.settings,
         )
         self.tuner.set_total_steps(steps.count)

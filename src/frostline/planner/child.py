@@ -19,11 +19,13 @@ def _plan(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _first_step(job: dict[str, Any]) -> dict[str, Any]:
-    from frostline.meter.steps import Steps
     from frostline.planner.rehearsal import rehearse
+    from frostline.planner.request import from_json, steps_of
 
+    request, keys = from_json(job["request"]), job["plan"]
     sets = None if job["active"] is None else [frozenset(job["active"])]
-    found = rehearse(Steps(**job["steps"]), sets, job["device"], parts=job["parts"], fresh=True)
+    steps = steps_of(request, keys, **job["sizes"], count=1)
+    found = rehearse(steps, sets, request.device, parts=keys["gradient_accumulation_steps"], fresh=True)
     return {"peak": found.peak}
 
 

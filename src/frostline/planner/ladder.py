@@ -18,7 +18,7 @@ class Rung:
     """One way to train.
 
     Attributes:
-        name: in words.
+        way: in words, of the whole batch.
         costs: what it gives up for its memory, in words.
         changes: fields of `Steps` that differ from what the user asked for.
         splittable: whether the batch may be split before the next rung is tried.
@@ -27,7 +27,7 @@ class Rung:
         accumulation: batches that are added up for one step in any case.
     """
 
-    name: str
+    way: str
     costs: str
     changes: dict[str, Any] = field(default_factory=dict)
     splittable: bool = False
@@ -36,13 +36,18 @@ class Rung:
     accumulation: int = 1
 
     @property
+    def name(self) -> str:
+        """In words."""
+        return self.way if self.split == 1 else f"{self.way}, batch in {self.split} parts"
+
+    @property
     def parts(self) -> int:
         """Forward passes whose gradients are added up for one step."""
         return self.split * self.accumulation
 
     def in_parts(self, split: int) -> Rung:
         """Return the same with the batch in so many parts."""
-        return replace(self, name=f"{self.name}, batch in {split} parts", costs="a little time", split=split)
+        return replace(self, costs="a little time", splittable=False, split=split)
 
 
 _STORAGE = {

@@ -88,9 +88,9 @@ def calibrate() -> Machine:
     Raises:
         FrostlineError: a step could not be run.
     """
-    speed = _measure_speed()
-    _write({**_measure_memory(), "speed": speed.to_json()})
-    return machine()
+    speed, memory = _measure_speed(), _measure_memory()
+    _write({**memory, "speed": speed.to_json()})
+    return Machine(**memory, speed=speed)
 
 
 def _measure_memory() -> dict[str, int]:

@@ -22,7 +22,7 @@ STATES = 2
 
 _UNLIMITED = 10**18
 _CORRECTIONS = 6
-_EDGE = 0.1
+_CLOSE = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,24 +57,21 @@ class Prices:
 
     def share(self, capacity: int) -> float:
         """Return the share of all costs that the costliest set within a capacity has."""
-        units, _ = self.costliest(capacity)
+        units = self.costliest(capacity)
         return sum(self.costs[name] for name in self.costs if self.units[name] <= units) / sum(self.costs.values())
 
-    def costliest(self, capacity: int) -> tuple[frozenset[str], int]:
-        """Return the units of the set that costs most within a capacity, and its cost."""
+    def costliest(self, capacity: int) -> frozenset[str]:
+        """Return the units of the set that costs most within a capacity."""
         costs = list(self.costs.values())
         names = [list(self.costs)[i] for i in best_set(costs, costs, self.levels, self.depths, capacity)]
-        if not names:
-            return frozenset(), 0
-        deepest = min(level for name, level in zip(self.costs, self.levels, strict=True) if name in names)
-        cost = sum(self.costs[name] for name in names) + self.depths[deepest]
-        return frozenset().union(*(self.units[name] for name in names)), cost
+        return frozenset().union(*(self.units[name] for name in names))
 
 
 def traced(steps: Steps, **how: Any) -> Profile:
     """Return the profile of the model and the batch in `steps`, under their storage; `how` as for `rehearse`."""
     model, batch = how.get("source", meta_step)(steps)
-    return profile(model, discover(model, batch), batch, storage=steps.storage, device=how.get("device", "cpu"))
+    anatomy = how.get("anatomy") or discover(model, batch)
+    return profile(model, anatomy, batch, storage=steps.storage, device=how.get("device", "cpu"))
 
 
 def prices(found: Profile, optimizer_state: str) -> Prices:
@@ -95,45 +92,45 @@ def prices(found: Profile, optimizer_state: str) -> Prices:
 def heaviest(steps: Steps, paid: Prices, limits: Limits, **how: Any) -> tuple[dict[str, Any], Rehearsal]:
     """Return `auto`'s settings within the limits, and what the costliest set under them takes.
 
-    The sums are no more than a bound on most sets, so the capacity is sought between one that fits and one that does
-    not, by rehearsals of the costliest set under each; then between what is too much work and what is not. If nothing
+    The sums are no more than a bound on most sets, so the capacity is corrected by what the rehearsal of the costliest
+    set under it leaves of the budget or lacks; then sought between what is too much work and what is not. If nothing
     fits, the settings are those of the cheapest set.
     """
-    capacity = paid.least
-    taken = _rehearsed(steps, paid, paid.costliest(capacity)[0], how)
-    if not limits.memory_fits(taken) or not limits.work_fits(taken):
-        return paid.settings(capacity), taken
-    least = found = capacity, taken
-    everything = _rehearsed(steps, paid, paid.costliest(paid.most)[0], how)
-    if limits.memory_fits(everything):
-        found = paid.most, everything
-    else:
-        over = paid.most, everything
+    known: dict[frozenset[str], Rehearsal] = {}
+
+    def taken(capacity: int) -> Rehearsal:
+        units = paid.costliest(capacity)
+        if units not in known:
+            known[units] = _rehearsed(steps, paid, units, how)
+        return known[units]
+
+    fits, over = paid.least, paid.most + 1
+    if not limits.memory_fits(taken(fits)) or not limits.work_fits(taken(fits)):
+        return paid.settings(fits), taken(fits)
+    capacity = fits
+    for _ in range(_CORRECTIONS):
+        if limits.tensors - taken(fits).peak < limits.tensors * _CLOSE or over - fits < paid.least:
+            break
+        capacity = min(capacity + limits.tensors - taken(capacity).peak, paid.most)
+        if not fits < capacity < over:
+            capacity = (fits + over) // 2
+        if limits.memory_fits(taken(capacity)):
+            fits = capacity
+        else:
+            over = capacity
+    if not limits.work_fits(taken(fits)):
+        too_much, fits = fits, paid.least
         for _ in range(_CORRECTIONS):
-            rise = (limits.tensors - found[1].peak) / (over[1].peak - found[1].peak)
-            capacity = found[0] + int((over[0] - found[0]) * min(max(rise, _EDGE), 1 - _EDGE))
-            taken = _rehearsed(steps, paid, paid.costliest(capacity)[0], how)
-            if not limits.memory_fits(taken):
-                over = capacity, taken
-                continue
-            found = capacity, taken
-            if limits.tensors - taken.peak < limits.tensors // 50:
-                break
-    if not limits.work_fits(found[1]):
-        fits, too_much = least, found[0]
-        for _ in range(_CORRECTIONS):
-            capacity = (fits[0] + too_much) // 2
-            taken = _rehearsed(steps, paid, paid.costliest(capacity)[0], how)
-            if limits.work_fits(taken):
-                fits = capacity, taken
+            capacity = (fits + too_much) // 2
+            if limits.work_fits(taken(capacity)):
+                fits = capacity
             else:
                 too_much = capacity
-        found = fits
-    return paid.settings(found[0]), found[1]
+    return paid.settings(fits), taken(fits)
 
 
 def _rehearsed(steps: Steps, paid: Prices, units: frozenset[str], how: dict[str, Any]) -> Rehearsal:
-    """Return what two steps in a row take in which `auto` trains these units."""
+    """Return what steps take in which `auto` trains these units."""
     own = replace(steps, method="auto", settings=paid.settings(_UNLIMITED))
     return rehearse(own, [units], **how)
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from frostline.anatomy import Anatomy
 from frostline.anatomy.target import traced_for
 from frostline.errors import FrostlineError, UnsupportedModel
 from frostline.meter.step_peaks import StepPeaks
@@ -57,6 +58,7 @@ def rehearse(
     evaluation: int = 0,
     fresh: bool = False,
     source: Source = meta_step,
+    anatomy: Anatomy | None = None,
 ) -> Rehearsal:
     """Return the highest peak over steps on fake tensors.
 
@@ -69,6 +71,7 @@ def rehearse(
         evaluation: examples in a forward pass of the evaluation between two steps, 0 for none.
         fresh: nothing has trained before: the optimizer has no state at the first step.
         source: gives the model and a batch, on the meta device; made from the names in `steps` unless told otherwise.
+        anatomy: of the model, if it is known: finding it takes a third of the time.
 
     Raises:
         ConfigError: something in `steps` is refused.
@@ -79,7 +82,7 @@ def rehearse(
     try:
         with traced_for(device) as place, _fakes(), torch.random.fork_rng(devices=[]):
             _materialise(model, place)
-            run = Run(steps, model, {name: _empty(value, place) for name, value in batch.items()})
+            run = Run(steps, model, {name: _empty(value, place) for name, value in batch.items()}, anatomy)
             heaviest = run.tuner.heaviest() if worst else None
             count = 1 if run.tuner.constant and not fresh else steps.count
             if not fresh:

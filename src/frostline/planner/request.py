@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -142,6 +142,12 @@ def plan_of(tried: Tried) -> dict[str, Any]:
     keys: dict[str, Any] = {name: getattr(steps, name) for name in _OF_STEPS}
     keys |= {"batch_size": steps.batch_size, "gradient_accumulation_steps": tried.rung.parts, "allocator": "compact"}
     return keys | ({"max_grad_norm": 0.0} if steps.fused_backward else {})
+
+
+def steps_of(request: Request, keys: Mapping[str, Any], **changes: Any) -> Steps:
+    """Return the steps that a plan's keys stand for, each of a part of the batch, with other changes made."""
+    own = {name: keys[name] for name in (*_OF_STEPS, "batch_size")}
+    return replace(_steps(request), **{**own, **changes})
 
 
 def from_json(values: Mapping[str, Any]) -> Request:

@@ -6,24 +6,28 @@ hardly any weights train at a step is passed over for one that splits the batch 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
+from frostline.anatomy import Anatomy, discover
 from frostline.budget import written
 from frostline.errors import BudgetInfeasible
-from frostline.meter.steps import Steps
+from frostline.meter.steps import Steps, meta_step
 from frostline.planner.ladder import Rung
 from frostline.planner.limits import MARGIN, Limits
 from frostline.planner.pricing import heaviest, prices, traced
 from frostline.planner.rehearsal import Rehearsal, rehearse
-from frostline.profile import Profile
 
 MOST = 2**14
 """Examples beyond which nobody asks how many fit."""
 ENOUGH = 0.1
 """Share of the weights outside the head that has to train at a step for a rung to be taken at once: what SlimFit trains
 on most tasks."""
+_WORTH_SPLITTING = 1.5
+"""Times the share of the whole batch that a split one has to train, if neither reaches `ENOUGH`."""
 _CORRECTIONS = 4
 
 
@@ -47,7 +51,7 @@ class Tried:
 def search(
     steps: Steps, limits: Limits, rungs: Sequence[Rung], *, whole: bool = False, **how: Any
 ) -> tuple[Tried, ...]:
-    """Return the rungs that were tried, in order; the last is the choice: the first that is within the limits.
+    """Return the rungs that were tried, in order; the last is the choice.
 
     Args:
         steps: model, batch and what else the user asked for.
@@ -59,16 +63,17 @@ def search(
     Raises:
         BudgetInfeasible: none fits; names the smallest budget that one would, or the limit that cannot be kept.
     """
-    attempt = _Attempt(steps, how)
-    tried: list[Tried] = []
-    for rung in rungs:
-        for found in attempt.with_splits(rung, limits, 1 if whole else steps.batch_size):
-            tried.append(found)
-            if not limits.broken(found.rehearsal) and found.share >= ENOUGH:
-                return tuple(tried)
-    best = max((t for t in tried if not limits.broken(t.rehearsal)), key=lambda t: t.share, default=None)
-    if best is not None:
-        return (*(t for t in tried if t is not best), best)
+    attempt = _Attempt(steps, limits, 1 if whole else steps.batch_size, how)
+    found: list[Tried] = []
+    for rung in attempt.hopeful(rungs):
+        for candidate in attempt.whole_and_split(rung):
+            if attempt.fits(candidate):
+                found.append(candidate)
+            if attempt.fits(candidate) and candidate.share >= ENOUGH:
+                return attempt.down_to(candidate, rungs)
+    if found:
+        return attempt.down_to(max(found, key=lambda tried: tried.share), rungs)
+    tried = tuple(attempt.tried.values())
     fitting = [t for t in tried if limits.memory_fits(t.rehearsal)]
     if fitting:
         nearest = min(fitting, key=lambda t: len(limits.broken(t.rehearsal)))
@@ -88,11 +93,8 @@ def search(
 
 def smallest(steps: Steps, rungs: Sequence[Rung], *, whole: bool = False, **how: Any) -> Tried:
     """Return what takes least: the last rung, or the last that splits the batch, whole or in the most parts."""
-    attempt = _Attempt(steps, how)
-    last = next(rung for rung in reversed(rungs) if rung.splittable or rung is rungs[0])
-    most = [] if whole or not last.splittable else _splits(steps.batch_size)[-1:]
-    ends = [rungs[-1], *([] if last is rungs[-1] else [last]), *(last.in_parts(split) for split in most)]
-    return min((attempt.at(rung, Limits(0)) for rung in ends), key=lambda tried: tried.rehearsal.peak)
+    attempt = _Attempt(steps, Limits(0), 1 if whole else steps.batch_size, how)
+    return min(map(attempt.at, attempt.ends(rungs)), key=lambda tried: tried.rehearsal.peak)
 
 
 def largest(steps: Steps, limits: Limits, rung: Rung, **how: Any) -> int:
@@ -103,7 +105,7 @@ def largest(steps: Steps, limits: Limits, rung: Rung, **how: Any) -> int:
     """
 
     def peak(examples: int) -> int:
-        return _Attempt(replace(steps, batch_size=examples), how).at(rung, Limits(0)).rehearsal.peak
+        return _Attempt(replace(steps, batch_size=examples), Limits(0), 1, how).at(rung).rehearsal.peak
 
     low, high = (steps.batch_size, peak(steps.batch_size)), (2 * steps.batch_size, peak(2 * steps.batch_size))
     for _ in range(_CORRECTIONS):
@@ -120,40 +122,100 @@ def largest(steps: Steps, limits: Limits, rung: Rung, **how: Any) -> int:
 
 @dataclass
 class _Attempt:
+    """What has been rehearsed within some limits.
+
+    Attributes:
+        steps: what the user asked for.
+        limits: of a step.
+        examples: of a batch that may be split; 1 if it may not.
+        how: as for `search`.
+        tried: by the names of the rungs.
+    """
+
     steps: Steps
+    limits: Limits
+    examples: int
     how: dict[str, Any]
-    profiles: dict[int, Profile] = field(default_factory=dict)
+    tried: dict[str, Tried] = field(default_factory=dict)
 
-    def with_splits(self, rung: Rung, limits: Limits, examples: int) -> Iterator[Tried]:
-        """Give a rung, and where it may split a batch of so many examples, the same in ever more parts.
+    def hopeful(self, rungs: Sequence[Rung]) -> Iterator[Rung]:
+        """Yield the rungs in order, without those that have no chance.
 
-        If not even the most parts fit, those alone follow.
+        After the first, those that are not made for a budget have one if what stays is not too much by itself, and what
+        the least of them takes is not.
         """
-        whole = self.at(rung, limits)
-        yield whole
-        splits = _splits(examples) if rung.splittable else []
-        if not splits or (limits.memory_fits(whole.rehearsal) and not limits.work_fits(whole.rehearsal)):
-            return  # in parts it is no less work
-        finest = self.at(rung.in_parts(splits[-1]), Limits(0))
-        if limits.broken(finest.rehearsal):
-            yield finest
-            return
-        for split in splits:
-            yield self.at(rung.in_parts(split), limits)
+        plain, budgeted = ([rung for rung in rungs if rung.budgeted is way] for way in (False, True))
+        yield from plain[:1]
+        hopeless = budgeted and self._stays(plain[0]) > self.limits.tensors if plain else True
+        if not hopeless and any(self.limits.memory_fits(self.at(end).rehearsal) for end in self.ends(plain)):
+            yield from plain[1:]
+        yield from budgeted
 
-    def at(self, rung: Rung, limits: Limits) -> Tried:
+    def ends(self, rungs: Sequence[Rung]) -> list[Rung]:
+        """Return the rungs of which one takes least: the last, or the last that splits the batch, whole or in parts."""
+        split = next((rung for rung in reversed(rungs) if rung.splittable), rungs[-1])
+        ends = {rungs[-1].name: rungs[-1], split.name: split}
+        if split.splittable and self.examples > 1:
+            ends["in parts"] = split.in_parts(self.examples)
+        return list(ends.values())
+
+    def whole_and_split(self, rung: Rung) -> Iterator[Tried]:
+        """Give a rung; and where it may split the batch and that helps, the same in the fewest parts that do."""
+        whole = self.at(rung)
+        yield whole
+        splits = _splits(self.examples) if rung.splittable else []
+        in_memory = self.limits.memory_fits(whole.rehearsal)
+        if not splits or (in_memory and (whole.share >= ENOUGH or not self.limits.work_fits(whole.rehearsal))):
+            return  # in parts it is no less work
+        least = min(ENOUGH, _WORTH_SPLITTING * whole.share) if in_memory else 0.0
+
+        def helps(split: int) -> bool:
+            found = self.at(rung.in_parts(split))
+            return self.fits(found) and found.share >= least
+
+        if helps(splits[0]):
+            yield self.at(rung.in_parts(splits[0]))
+        elif helps(splits[-1]):
+            yield self.at(rung.in_parts(splits[bisect_left(splits[:-1], True, key=helps)]))
+
+    def at(self, rung: Rung) -> Tried:
         """Rehearse a rung; a budgeted one so that it stays within the limits, if it can."""
-        part = replace(self.steps, **rung.changes, batch_size=-(-self.steps.batch_size // rung.split))
-        how = {**self.how, "parts": rung.parts}
+        if rung.name not in self.tried:
+            self.tried[rung.name] = self._rehearsed(rung)
+        return self.tried[rung.name]
+
+    def fits(self, found: Tried) -> bool:
+        """Tell whether no limit is broken."""
+        return not self.limits.broken(found.rehearsal)
+
+    def down_to(self, chosen: Tried, rungs: Sequence[Rung]) -> tuple[Tried, ...]:
+        """Return what was tried above a rung in the order of the ladder, and the rung."""
+        place = {rung.way: index for index, rung in enumerate(rungs)}
+
+        def depth(tried: Tried) -> tuple[int, int]:
+            return place[tried.rung.way], tried.rung.split
+
+        return tuple(sorted((t for t in self.tried.values() if depth(t) <= depth(chosen)), key=depth))
+
+    def _rehearsed(self, rung: Rung) -> Tried:
+        part = replace(self.steps, **rung.changes, batch_size=self.steps.batch_size // rung.split)
+        how = {**self.how, "parts": rung.parts, "anatomy": self._anatomy}
         if not rung.budgeted:
             return Tried(rung, part, rehearse(part, worst=True, **how))
-        if part.batch_size not in self.profiles:
-            self.profiles[part.batch_size] = traced(part, **how)
-        paid = prices(self.profiles[part.batch_size], part.optimizer_state)
-        settings, taken = heaviest(part, paid, limits, **how)
+        paid = prices(traced(part, **how), part.optimizer_state)
+        settings, taken = heaviest(part, paid, self.limits, **how)
         return Tried(rung, replace(part, settings=settings), taken, paid.share(settings["capacity"]))
+
+    def _stays(self, rung: Rung) -> int:
+        """Return the bytes of a rung without settings of its own that no storage and no split makes fewer."""
+        taken = self.at(rung).rehearsal.at_peak
+        return taken["weights"] + taken["optimizer"]
+
+    @cached_property
+    def _anatomy(self) -> Anatomy:
+        return discover(*self.how.get("source", meta_step)(self.steps))
 
 
 def _splits(examples: int) -> list[int]:
-    """Return the powers of 2 above 1 up to the number of examples."""
-    return [2**power for power in range(1, examples.bit_length())]
+    """Return into how many parts above 1 examples can be split: equal ones, which together have the same gradient."""
+    return [parts for parts in range(2, examples + 1) if examples % parts == 0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -13,10 +12,9 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from frostline import meter
 from frostline.anatomy.batches import sizes_of
 from frostline.anatomy.sites import kept
-from frostline.budget import written
+from frostline.budget import exceeded, written
 from frostline.config import TrainConfig
 from frostline.errors import BudgetExceeded, FrostlineError
-from frostline.meter.steps import Steps
 from frostline.training.planned import ask, within_budget
 from frostline.training.save_and_stop import SaveAndStop
 from frostline.tuner import Tuner
@@ -53,10 +51,8 @@ class Watchdog(SaveAndStop):
         """Look at the peak since the last step."""
         peak = meter.peaks().deciding
         if peak > self._budget and self.exceeded is None:
-            self.exceeded = BudgetExceeded(
-                f"step {state.global_step} took {peak:,} bytes ({written(peak)}), more than the budget of "
-                f"{self._budget:,} ({written(self._budget)}){self._largest_site(kwargs['model'])}."
-            )
+            why = self._largest_site(kwargs["model"])
+            self.exceeded = exceeded(state.global_step, peak, self._budget, why)
         super().on_step_end(args, state, control, **kwargs)
 
     def _note(self, model: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
@@ -126,20 +122,8 @@ class FirstStep(TrainerCallback):
 
     def _expected(self) -> int:
         """Return the bytes of all tensors that the first step should have taken, with its own batch and units."""
-        request, keys = self._planned["request"], self._planned["plan"]
-        steps = Steps(
-            request["model"],
-            **sizes_of(self._watchdog.batch),
-            method=keys["method"],
-            settings=keys["settings"],
-            storage=keys["storage"],
-            optimizer_state=keys["optimizer_state"],
-            fused_backward=keys["fused_backward"],
-            optim=request["optim"],
-            bf16=request["bf16"],
-            count=1,
-        )
-        parts = keys["gradient_accumulation_steps"]
         active = None if self._tuner.constant else self._active
-        job = {"kind": "first_step", "steps": asdict(steps), "active": active, "parts": parts}
-        return int(ask({**job, "device": request["device"]})["peak"])
+        job = {name: self._planned[name] for name in ("request", "plan")}
+        return int(
+            ask({"kind": "first_step", **job, "sizes": sizes_of(self._watchdog.batch), "active": active})["peak"]
+        )
