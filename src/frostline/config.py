@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from frostline.allocator import Allocator
 from frostline.errors import ConfigError, nearest
+from frostline.tasks.kinds import AskedKind
 
 Model = TypeVar("Model", bound=BaseModel)
 Strategy = Literal["no", "steps", "epoch"]
@@ -48,8 +49,8 @@ class TrainConfig(BaseModel):
     image: str | None = Field(None, description="column of the image, where it is not obvious")
     label: str | None = Field(None, description="column of the label")
     delimiter: str | None = Field(None, description="between columns, where it is not obvious")
-    task: Literal["auto", "classification", "regression"] = Field(
-        "auto", description="auto: labels with fractions are scores"
+    task: AskedKind = Field(
+        "auto", description="what the model is to answer; auto: classes, or scores where labels have fractions"
     )
     validation: str | None = Field(
         None, description="a file to validate on; `split`: part of train; the data's own if left out"

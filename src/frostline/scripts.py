@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from frostline import allocator, tuner
+from frostline.anatomy.batches import LABELS
 from frostline.budget import exceeded
 from frostline.errors import BudgetExceeded, ConfigError
 from frostline.meter.process import peaks, reset_peaks
@@ -93,7 +94,7 @@ class _Live:
     """A model that is there already, and its longest batch, as the planner wants them: without memory."""
 
     def __init__(self, model: nn.Module, example: Mapping[str, Any] | None) -> None:
-        if example is None or "labels" not in example:
+        if example is None or not LABELS & example.keys():
             raise ConfigError(
                 "a budget needs example=, the longest batch as keyword arguments of the forward pass, with labels: "
                 "the loss is part of the peak."
@@ -105,7 +106,7 @@ class _Live:
     @property
     def examples(self) -> int:
         """Examples in the longest batch."""
-        return len(self.batch["labels"])
+        return len(next(self.batch[name] for name in LABELS if name in self.batch))
 
     def __call__(self, steps: Steps) -> tuple[Any, dict[str, Tensor]]:
         """Return a copy on the meta device, and the first examples of the batch."""

@@ -1,4 +1,4 @@
-"""A classifier from its config alone, without weights, and a made-up batch of a chosen shape for it."""
+"""A model from its config alone, without weights, and a made-up batch of a chosen shape for it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification
 
 from frostline.anatomy.batches import example_batch
-from frostline.errors import ConfigError, UnsupportedModel
-from frostline.model_configs import config_of, first_line, reads_images, reads_texts, set_image_size
+from frostline.errors import ConfigError
+from frostline.heads import CLASSIFICATION, factory_of
+from frostline.model_configs import config_of, first_line, set_image_size
 from frostline.models import longest_text
 
 SEQUENCE_LENGTH = 128
@@ -20,16 +20,18 @@ SEQUENCE_LENGTH = 128
 def skeleton(
     name: str,
     *,
+    head: str = CLASSIFICATION,
     image_size: int | None = None,
     depth: int | None = None,
     labels: int | None = None,
     device: str = "meta",
 ) -> Any:
-    """Return a classifier of images or texts with the structure of a model, and none of its weights.
+    """Return a model with the structure of another, none of its weights, and a head.
 
     Args:
         name: `minilm`, a model folder, a config.json, or a Hub name, of which only the config is loaded; that of a
             well-known model (`frostline.known_models`) is at hand without a network.
+        head: what it answers, one of `frostline.heads.HEADS`: classes of texts or images unless said.
         image_size: pixels in height and width, for a model of images; the config's if None.
         depth: keep the first so many blocks; all if None.
         labels: classes of the head; the config's if None.
@@ -37,7 +39,7 @@ def skeleton(
 
     Raises:
         ConfigError: there is no such model, its config cannot be used, or the image size or the depth does not fit it.
-        UnsupportedModel: it classifies neither texts nor images.
+        UnsupportedModel: transformers has no such model with that head.
     """
     config = config_of(name)
     if image_size is not None:
@@ -50,14 +52,7 @@ def skeleton(
         config.pad_token_id = 0  # else decoders refuse a batch of more than one
     config.dtype = torch.float32  # as a model is loaded to be trained, whatever its checkpoint is written in
     config.architectures = []  # what the checkpoint was made for, not what it is to learn
-    if reads_texts(config):
-        factory: Any = AutoModelForSequenceClassification
-    elif reads_images(config):
-        factory = AutoModelForImageClassification
-    else:
-        raise UnsupportedModel(
-            f"model {name!r} ({config.model_type}) classifies neither texts nor images in transformers."
-        )
+    factory = factory_of(name, config, head)
     try:
         with torch.device(device):
             return factory.from_config(config)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from frostline.errors import ConfigError, UnsupportedModel
+from frostline.heads import LANGUAGE_MODELING, QUESTION_ANSWERING, TOKEN_CLASSIFICATION, head_of
+
+LABELS = frozenset({"labels", "start_positions", "end_positions"})
+"""Arguments of a forward pass that only its loss reads."""
 
 
 def example_batch(
@@ -25,7 +29,8 @@ def example_batch(
         model: one that says which it reads, by `main_input_name`.
         batch_size: examples.
         length: tokens in each, 8 if not said; images have none.
-        labels: also for a classifier's loss: a class, or a score where the config has one label, for each example.
+        labels: also what its loss wants: a class, or a score where the config has one label, of each example or, if the
+            model's head is for tokens, of each token; where the answer begins and ends; the tokens that follow.
         generator: draws the values; without one all are the same.
 
     Returns:
@@ -60,7 +65,7 @@ def example_batch(
             "pass one as `example=`, a dict of the forward pass's keyword arguments."
         )
     if labels:
-        batch["labels"] = _labels(config.num_labels, batch_size, generator)
+        batch |= _labels(model, next(iter(batch.values())), generator)
     return batch
 
 
@@ -75,9 +80,18 @@ def sizes_of(batch: Mapping[str, Tensor]) -> dict[str, Any]:
     return {"batch_size": pixels.shape[0], "image_size": max(pixels.shape[-2:])}
 
 
-def _labels(classes: int, batch_size: int, generator: torch.Generator | None) -> Tensor:
-    if classes == 1:  # regression
-        return torch.zeros(batch_size)
-    if generator is None:
-        return torch.zeros(batch_size, dtype=torch.long)
-    return torch.randint(0, classes, (batch_size,), generator=generator)
+def _labels(model: Any, inputs: Tensor, generator: torch.Generator | None) -> dict[str, Tensor]:
+    rows, head, classes = inputs.shape[0], head_of(type(model).__name__), model.config.num_labels
+
+    def drawn(limit: int, shape: Sequence[int]) -> Tensor:
+        if generator is None:
+            return torch.zeros(shape, dtype=torch.long)
+        return torch.randint(0, limit, shape, generator=generator)
+
+    if head == LANGUAGE_MODELING:
+        return {"labels": inputs.clone()}
+    if head == QUESTION_ANSWERING:
+        return {name: drawn(inputs.shape[1], (rows,)) for name in ("start_positions", "end_positions")}
+    if head == TOKEN_CLASSIFICATION:
+        return {"labels": drawn(classes, inputs.shape)}
+    return {"labels": torch.zeros(rows) if classes == 1 else drawn(classes, (rows,))}

@@ -18,7 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from frostline.anatomy.batches import example_batch
+from frostline.anatomy.batches import LABELS, example_batch
 from frostline.errors import UnsupportedModel
 
 # Position of (weight, bias) in the positional arguments of the operations that own weights, with their keyword names.
@@ -194,7 +194,7 @@ def trace_forward(model: nn.Module, stacks: Iterable[Sequence[str]], example: Ma
             model.eval()
             with FakeTensorMode(allow_non_fake_inputs=True) as fake, torch.no_grad():
                 device = next(model.parameters()).device
-                inputs = {key: _to_fake(fake, value, device) for key, value in batch.items() if key != "labels"}
+                inputs = {key: _to_fake(fake, value, device) for key, value in batch.items() if key not in LABELS}
                 with recorder:
                     model(**inputs)
         except UnsupportedModel:

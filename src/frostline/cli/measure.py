@@ -18,6 +18,9 @@ def show_measures(
     image_size: Annotated[
         int | None, typer.Option(help="Pixels in height and width; the config's if left out.")
     ] = None,
+    head: Annotated[
+        str, typer.Option(help="classification, question-answering, token-classification, language-modeling.")
+    ] = "classification",
     method: Annotated[str, typer.Option(help="Which weights train; `frostline methods` lists them.")] = "full",
     setting: Annotated[list[str] | None, typer.Option("--set", help="A setting of the method: rate=0.9")] = None,
     storage: Annotated[str, typer.Option(help="How saved activations wait.")] = "exact",
@@ -44,6 +47,7 @@ def show_measures(
         allocator=allocator,
         count=steps,
         learning_rate=lr,
+        head=head,
     )
     if as_json:
         print(json.dumps(found))

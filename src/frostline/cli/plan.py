@@ -38,6 +38,9 @@ def show_plan(
     image_size: Annotated[
         int | None, typer.Option(help="Pixels in height and width; the config's if left out.")
     ] = None,
+    head: Annotated[
+        str, typer.Option(help="classification, question-answering, token-classification, language-modeling.")
+    ] = "classification",
     device: Annotated[str, typer.Option(help="Where the step shall run: cpu or cuda.")] = "cpu",
     method: Annotated[str | None, typer.Option(help="Keep this method; chosen if left out.")] = None,
     setting: Annotated[list[str] | None, typer.Option("--set", help="A setting of the method: rate=0.9")] = None,
@@ -80,6 +83,7 @@ def show_plan(
         storage=storage,
         optim=optim,
         bf16=bf16,
+        head=head,
     )
     if device == "cpu" and not is_known():
         print("measuring once what a process takes besides its tensors, about half a minute ...", file=sys.stderr)

@@ -15,6 +15,9 @@ def show_sites(
     image_size: Annotated[
         int | None, typer.Option(help="Pixels in height and width; the config's if left out.")
     ] = None,
+    head: Annotated[
+        str, typer.Option(help="classification, question-answering, token-classification, language-modeling.")
+    ] = "classification",
     device: Annotated[str, typer.Option(help="Where the step shall run: cpu or cuda.")] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
@@ -28,7 +31,7 @@ def show_sites(
     from frostline.skeletons import shaped_batch, skeleton
 
     quiet()
-    built = skeleton(model, image_size=image_size)
+    built = skeleton(model, head=head, image_size=image_size)
     batch = shaped_batch(built, batch_size, seq_len, image_size)
     found = sites(built, batch, device=device)
     shapes = {name: list(value.shape) for name, value in batch.items()}

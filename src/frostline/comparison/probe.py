@@ -18,6 +18,7 @@ from transformers import (
 )
 
 from frostline import allocator, meter
+from frostline.anatomy.batches import LABELS
 from frostline.config import TrainConfig
 from frostline.meter.step_peaks import StepPeaks, memory_record
 from frostline.models import quiet
@@ -139,7 +140,7 @@ def measure_inference(config: TrainConfig) -> dict[str, Any]:
     loaded = task.load(config.model, data.label_names, config)
     batch = task.encode(data, loaded, config).longest(config.batch_size)
     model = loaded.model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-    batch = {key: value.to(model.device) for key, value in batch.items() if key != "labels"}
+    batch = {key: value.to(model.device) for key, value in batch.items() if key not in LABELS}
     held = allocator.use(config.allocator)
     meter.reset_peaks()
     for _ in range(3):

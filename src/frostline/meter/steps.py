@@ -18,6 +18,7 @@ from frostline.anatomy import Anatomy
 from frostline.anatomy.inventory import Sites
 from frostline.anatomy.sites import kept
 from frostline.errors import ConfigError, nearest
+from frostline.heads import CLASSIFICATION
 from frostline.meter.process import peaks, reset_peaks, synchronize
 from frostline.meter.saved import SavedMeter
 from frostline.meter.step_peaks import StepPeaks, memory_record
@@ -33,7 +34,7 @@ class Steps:
     """What to run.
 
     Attributes:
-        model: as for `skeleton`; its weights are random, as neither bytes nor times depend on them.
+        model, head: as for `skeleton`; its weights are random, as neither bytes nor times depend on them.
         batch_size, sequence_length, image_size: as for `shaped_batch`.
         method, settings, storage, optimizer_state, fused_backward: as for `prepare`.
         allocator: of memory on a CPU, `default` or `compact`; see `frostline.allocator`.
@@ -61,6 +62,7 @@ class Steps:
     make_optimizer: Callable[[list[torch.nn.Parameter]], Optimizer] | None = None
     bf16: bool = False
     seed: int = 0
+    head: str = CLASSIFICATION
 
     def __post_init__(self) -> None:
         """Raise ConfigError for a number that cannot be."""
@@ -113,7 +115,7 @@ class Run:
         torch.manual_seed(steps.seed)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         meta_step(steps)  # what is refused is so before memory is taken
-        model = skeleton(steps.model, image_size=steps.image_size, device=device)
+        model = skeleton(steps.model, head=steps.head, image_size=steps.image_size, device=device)
         batch = shaped_batch(model, *_sizes(steps), generator=torch.Generator().manual_seed(steps.seed))
         return cls(steps, model, {name: value.to(device) for name, value in batch.items()})
 
@@ -165,7 +167,7 @@ def _optimizer(steps: Steps, model: Any, parameters: list[torch.nn.Parameter]) -
 
 def meta_step(steps: Steps) -> tuple[Any, dict[str, torch.Tensor]]:
     """Return the model on the meta device, and a batch on the CPU; ConfigError if the model or a size is refused."""
-    model = skeleton(steps.model, image_size=steps.image_size)
+    model = skeleton(steps.model, head=steps.head, image_size=steps.image_size)
     return model, shaped_batch(model, *_sizes(steps))
 
 

@@ -12,6 +12,7 @@ from frostline import methods
 from frostline.anatomy import discover
 from frostline.budget import AUTO, free_memory, parse_budget, total_memory
 from frostline.errors import BudgetError, ConfigError
+from frostline.heads import CLASSIFICATION
 from frostline.meter.steps import Steps, meta_step
 from frostline.planner.ladder import Rung, ladder, suffixes
 from frostline.planner.limits import Limits
@@ -28,8 +29,8 @@ class Request:
     """A model, a shape and a budget.
 
     Attributes:
-        model, batch_size, sequence_length, image_size, optim, bf16: as for `frostline.meter.steps.Steps`; the longest
-            batch.
+        model, head, batch_size, sequence_length, image_size, optim, bf16: as for `frostline.meter.steps.Steps`; the
+            longest batch.
         budget: bytes, or text as `parse_budget` reads it: of the whole process on a CPU, of the GPU's memory on one.
         seconds, flops: of a step, at most; seconds need a machine that was calibrated.
         upload: bytes of all weights that may ever train, at most: what a device of a fleet sends.
@@ -66,6 +67,7 @@ class Request:
     whole: bool = False
     keys: dict[str, Any] | None = None
     runtime: int | None = None
+    head: str = CLASSIFICATION
 
     def __post_init__(self) -> None:
         """Raise ConfigError for a value that cannot be."""
@@ -193,6 +195,7 @@ def _steps(request: Request) -> Steps:
         optimizer_state=request.optimizer_state,
         optim=request.optim,
         bf16=request.bf16,
+        head=request.head,
         count=2,
     )
 

@@ -11,16 +11,24 @@ if TYPE_CHECKING:
 
 
 def task_of(config: TrainConfig) -> Task:
-    """Return the task of a run: its model says what it reads."""
-    return _task(config.model)
+    """Return the task of a run: what it is asked for, else classification of what its model reads."""
+    return _task(config.task, config.model)
 
 
 def task_of_model(folder: Path) -> Task:
-    """Return the task of the trained model in a folder."""
-    return _task(str(folder))
+    """Return the task of the trained model in a folder: its class says which."""
+    from frostline.errors import ConfigError
+    from frostline.heads import head_of
+    from frostline.model_configs import config_of
+
+    try:
+        made = config_of(str(folder)).architectures
+    except ConfigError:
+        made = None  # said where the model is loaded
+    return _task(head_of(made[0]) if made else "auto", str(folder))
 
 
-def _task(model: str) -> Task:
+def _task(asked: str, model: str) -> Task:
     from frostline.errors import ConfigError
     from frostline.model_configs import config_of, reads_images
     from frostline.tasks.image_classification import ImageClassification

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from frostline.errors import DataError
+from frostline.heads import CLASSIFICATION
 from frostline.tasks.kinds import Kind, kind_of
 
 if TYPE_CHECKING:
@@ -67,6 +68,11 @@ class Encoded:
     """Of the training rows, where rows differ in it."""
     notes: tuple[str, ...] = ()
     """What the user should know of what became of his rows, a line each."""
+    reduce: Callable[[Any, Any], Any] | None = None
+    """From the logits and labels of a batch of the evaluation to what is kept of them; all of the logits if None."""
+    outputs: Callable[[Any], NDArray[Any]] | None = None
+    """From all that an evaluation kept to what the scorer wants of each validation row, against whose `label` it is
+    scored; None where that is what was kept already, and the labels are the batches'."""
     begin_epoch: Callable[[int], None] | None = None
     """To be called with its number when an epoch begins, also one within which a run resumes."""
 
@@ -82,12 +88,22 @@ class Encoded:
 class Task(ABC):
     """A task; it holds nothing, all it needs is handed to it."""
 
+    head: ClassVar[str] = CLASSIFICATION
+    """What its models answer, one of `frostline.heads.HEADS`."""
     pipeline: ClassVar[str]
     """What transformers' `pipeline` calls it."""
     reads: ClassVar[str]
     """What it reads, in the plural."""
     columns: ClassVar[tuple[str, ...]]
     """Keys that name its columns or say how they are separated: of `TrainConfig`, flags of `eval` and `predict`."""
+
+    def settled(self, label_names: tuple[str, ...]) -> str:
+        """Return the value of `TrainConfig.task` that says the same whatever the data look like."""
+        return self.head
+
+    def classes(self, loaded: Loaded) -> tuple[str, ...]:
+        """Return the classes of a trained model."""
+        return ()
 
     @abstractmethod
     def read(self, config: TrainConfig) -> TaskData:

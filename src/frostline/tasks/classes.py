@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 class ClassTask(Task):
     """A task that asks for a class or a score of each row."""
 
+    def settled(self, label_names: tuple[str, ...]) -> str:
+        """Return whether it is classification or regression."""
+        return kind_of(label_names)
+
+    def classes(self, loaded: Loaded) -> tuple[str, ...]:
+        """Return the classes, none of a model that gives a score."""
+        return loaded.label_names
+
     @abstractmethod
     def inputs(self, loaded: Loaded, rows: dict[str, list[Any]], max_length: int | None) -> Inputs:
         """Return the tensors of a batch of rows, without labels; `max_length` as for `outputs`."""

@@ -13,7 +13,6 @@ from frostline.errors import ConfigError, DataError
 from frostline.models import Loaded, quiet
 from frostline.tasks import task_of_model
 from frostline.tasks.base import Task
-from frostline.tasks.kinds import kind_of
 from frostline.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ def evaluate_model(
         DataError: the data cannot be read, have no labels, or a label is not among the model's.
     """
     record, task, loaded = _load(folder)
-    names = loaded.label_names
+    names = task.classes(loaded)
     scorer = task.scorer(metric or (record or {}).get("metric"), names)
     if data is None:
         if record is None:
@@ -99,7 +98,7 @@ def _load(folder: Path) -> tuple[dict[str, Any] | None, Task, Loaded]:
 
 def _own_validation(record: dict[str, Any], task: Task, names: tuple[str, ...]) -> datasets.Dataset:
     # The model's kind is settled, whatever `auto` would make of the data now.
-    config = make_config({**record["config"], "task": kind_of(names)})
+    config = make_config({**record["config"], "task": task.settled(names)})
     found = task.read(config)
     if found.label_names != names:
         raise DataError(f"{config.data} now has the classes {found.label_names}; the model knows {names}.")

@@ -130,6 +130,7 @@ def _of_plan(config: TrainConfig, file: dict[str, Any]) -> dict[str, Any]:
 def _common(config: TrainConfig) -> dict[str, Any]:
     return {
         "model": config.model,
+        "head": task_of(config).head,
         **task_of(config).step_sizes(config),
         "optim": config.optim,
         "bf16": config.bf16,

@@ -32,7 +32,7 @@ def opening_record(config: TrainConfig, task: Task, data: TaskData, loaded: Load
         },
         "model_sha256": loaded.sha256,
         "seed": config.seed,
-        "task": data.kind,
+        "task": task.settled(data.label_names),
         "pipeline": task.pipeline,
         "metric": config.metric or data.metric,
         "versions": versions(),

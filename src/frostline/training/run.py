@@ -156,6 +156,8 @@ def _attempt(
     _announce(console, config, data, tuner, encoded)
 
     def score(prediction: EvalPrediction) -> dict[str, float]:
+        if encoded.outputs is not None:
+            return scorer(encoded.outputs(prediction.predictions), data.validation["label"])
         return scorer(np.asarray(prediction.predictions), np.asarray(prediction.label_ids))
 
     known = {"metric": config.metric or data.metric}
@@ -187,6 +189,7 @@ def _attempt(
         data_collator=encoded.collate,
         processing_class=loaded.processor,
         compute_metrics=score,
+        preprocess_logits_for_metrics=encoded.reduce,
         callbacks=[*callbacks, *ours],
         measures=measures,
         tokens=lambda inputs: task.tokens(inputs, loaded.model),
