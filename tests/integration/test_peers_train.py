@@ -69,6 +69,7 @@ def quiet() -> Console:
     return Console(file=io.StringIO())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", params())
 def test_a_run_that_was_stopped_and_resumed_ends_as_one_that_was_not(
     name: str, config: Callable[..., Any], steps: Steps, tmp_path: Path

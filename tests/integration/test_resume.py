@@ -119,17 +119,25 @@ def checkpoints(folder: Path) -> set[str]:
         pytest.param("within", 5, {}, id="full-mid-step"),
         pytest.param("after", 8, LORA, id="lora"),
         pytest.param("after", 4, FAR, id="far-before-reconfiguration"),
-        pytest.param("after", 8, FAR, id="far-after-reconfiguration"),
+        pytest.param("after", 8, FAR, id="far-after-reconfiguration", marks=pytest.mark.slow),
         pytest.param("within", 6, FAR, id="far-at-reconfiguration"),
         pytest.param("after", 5, SLIMFIT, id="slimfit"),
-        pytest.param("after", 7, {**SLIMFIT, "optimizer_state": "offload"}, id="slimfit-offload"),
+        pytest.param(
+            "after", 7, {**SLIMFIT, "optimizer_state": "offload"}, id="slimfit-offload", marks=pytest.mark.slow
+        ),
         pytest.param("within", 7, {**SLIMFIT, "fused_backward": True, "max_grad_norm": 0}, id="slimfit-fused-backward"),
         pytest.param("after", 6, {**SLIMFIT, "storage": "smallest"}, id="slimfit-smallest"),
-        pytest.param("within", 8, LISA, id="lisa"),
+        pytest.param("within", 8, LISA, id="lisa", marks=pytest.mark.slow),
         pytest.param(
             "after", 4, {"method": "random", "gradient_accumulation_steps": 2, "epochs": 4}, id="accumulation"
         ),
-        pytest.param("after", 7, {"optim": "adafactor", "lr_scheduler_type": "cosine"}, id="adafactor-cosine"),
+        pytest.param(
+            "after",
+            7,
+            {"optim": "adafactor", "lr_scheduler_type": "cosine"},
+            id="adafactor-cosine",
+            marks=pytest.mark.slow,
+        ),
         pytest.param("after", 7, {"sampling": "random", "max_steps": 8, "warmup_steps": 0.25}, id="random-order"),
     ],
 )

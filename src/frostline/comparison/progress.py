@@ -32,7 +32,8 @@ class Progress:
     def made(self, record: Record) -> None:
         """Count a run and print its line."""
         if self._kept:
-            self._console.print(f"{self._kept} runs were made before and are kept", highlight=False)
+            runs = "1 run was made before and is" if self._kept == 1 else f"{self._kept} runs were made before and are"
+            self._console.print(f"{runs} kept", highlight=False)
             self._kept = 0
         self._count(record)
         self._console.print(
