@@ -4,19 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForImageClassification,
-    AutoModelForQuestionAnswering,
-    AutoModelForSequenceClassification,
-    AutoModelForTokenClassification,
-)
-from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-    MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES,
-    MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,
-)
-
 from frostline.errors import ConfigError, UnsupportedModel, nearest
 
 CLASSIFICATION = "classification"
@@ -24,16 +11,11 @@ QUESTION_ANSWERING = "question-answering"
 TOKEN_CLASSIFICATION = "token-classification"
 LANGUAGE_MODELING = "language-modeling"
 
-_FACTORIES: dict[str, tuple[Any, ...]] = {
-    CLASSIFICATION: (AutoModelForSequenceClassification, AutoModelForImageClassification),
-    QUESTION_ANSWERING: (AutoModelForQuestionAnswering,),
-    TOKEN_CLASSIFICATION: (AutoModelForTokenClassification,),
-    LANGUAGE_MODELING: (AutoModelForCausalLM,),
-}
-_CLASSES: dict[str, Any] = {
-    QUESTION_ANSWERING: MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES,
-    TOKEN_CLASSIFICATION: MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,
-    LANGUAGE_MODELING: MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+_FACTORIES = {
+    CLASSIFICATION: ("AutoModelForSequenceClassification", "AutoModelForImageClassification"),
+    QUESTION_ANSWERING: ("AutoModelForQuestionAnswering",),
+    TOKEN_CLASSIFICATION: ("AutoModelForTokenClassification",),
+    LANGUAGE_MODELING: ("AutoModelForCausalLM",),
 }
 HEADS = tuple(_FACTORIES)
 
@@ -50,9 +32,11 @@ def factory_of(name: str, config: Any, head: str = CLASSIFICATION) -> Any:
         ConfigError: there is no such head.
         UnsupportedModel: transformers has no such model with that head.
     """
+    import transformers
+
     if head not in HEADS:
         raise ConfigError(f"there is no head {head!r}{nearest(head, HEADS)}")
-    for factory in _FACTORIES[head]:
+    for factory in (getattr(transformers, name) for name in _FACTORIES[head]):
         if type(config) in factory._model_mapping:
             return factory
     what = "classifies neither texts nor images" if head == CLASSIFICATION else f"has no head for {head}"
@@ -61,4 +45,11 @@ def factory_of(name: str, config: Any, head: str = CLASSIFICATION) -> Any:
 
 def head_of(class_name: str) -> str:
     """Return the head of a model class of transformers: `classification` unless its name says otherwise."""
-    return next((head for head, classes in _CLASSES.items() if class_name in classes.values()), CLASSIFICATION)
+    from transformers.models.auto import modeling_auto as auto
+
+    classes = {
+        QUESTION_ANSWERING: auto.MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES,
+        TOKEN_CLASSIFICATION: auto.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,
+        LANGUAGE_MODELING: auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    }
+    return next((head for head, names in classes.items() if class_name in names.values()), CLASSIFICATION)
