@@ -1,13 +1,13 @@
-"""What a task asks for: one of some classes (classification) or a number (regression)."""
+"""What a task asks for: a class (classification), a number (regression), or what its head is named after."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Literal
 
-Kind = Literal["classification", "regression"]
-AskedKind = Literal["auto", "classification", "regression"]
-"""What a caller may ask for; `auto` lets the data tell."""
+Kind = Literal["classification", "regression", "question-answering"]
+AskedKind = Literal["auto", "classification", "regression", "question-answering"]
+"""What a caller may ask for; `auto` lets the data tell classes from scores."""
 
 
 def kind_of(label_names: Sequence[str]) -> Kind:

@@ -1,8 +1,8 @@
-"""Metrics of classification and regression, all computed by scikit-learn and SciPy."""
+"""Metrics by name, computed by scikit-learn, SciPy and torchmetrics."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,14 +21,15 @@ Scores = dict[str, float]
 
 @dataclass(frozen=True)
 class Metric:
-    """A function of (predictions, labels), each of shape (rows,), whose result's first key is the metric's name."""
+    """A function of (predictions, labels), one of each row, whose result's first key is the metric's name."""
 
     kind: Kind
-    """Which tasks it serves: predictions and labels are class indices in classification, numbers in regression."""
+    """Which tasks it serves: predictions and labels are class indices in classification, numbers in regression, answers
+    and lists of right ones in question answering."""
     compute: Callable[[Any, Any], Scores]
     greater_is_better: bool = True
 
-    def __call__(self, predictions: Values, labels: Values) -> Scores:
+    def __call__(self, predictions: Any, labels: Any) -> Scores:
         """Return the scores."""
         return self.compute(predictions, labels)
 
@@ -98,6 +99,43 @@ def mae(predictions: Values, labels: Values) -> Scores:
     return {"mae": score, "pearson": correlation.of("pearson", predictions, labels)}
 
 
+def squad_f1(predictions: Sequence[str], answers: Sequence[Sequence[str]]) -> Scores:
+    """Return {"squad_f1", "exact_match"}: SQuAD's F1 over words and share of answers that are exactly right, in [0, 1].
+
+    Articles, punctuation and case do not count, and of several right answers the nearest does (arXiv 1606.05250,
+    section 6.1). Where there is no answer, only the empty one is right (arXiv 1806.03822); both are then given for
+    questions with an answer and without one, too.
+
+    Args:
+        predictions: the answer to each question, "" for none.
+        answers: those that are right, none where there is none.
+    """
+    from torchmetrics.functional.text import squad
+
+    told = [i for i, right in enumerate(answers) if right]
+    silent = [i for i, right in enumerate(answers) if not right]
+    with_answer = [0.0, 0.0]
+    if told:
+        found = squad(
+            [{"prediction_text": predictions[i], "id": str(i)} for i in told],
+            [{"answers": {"text": list(answers[i]), "answer_start": []}, "id": str(i)} for i in told],
+        )
+        with_answer = [float(found[name]) / 100 for name in ("f1", "exact_match")]
+    none = sum(not predictions[i] for i in silent) / len(silent) if silent else 0.0
+    share = len(told) / len(answers)
+    f1_, exact = (share * value + (1 - share) * none for value in with_answer)
+    scores = {"squad_f1": f1_, "exact_match": exact}
+    if told and silent:
+        scores |= {"has_answer_f1": with_answer[0], "has_answer_exact": with_answer[1], "no_answer": none}
+    return scores
+
+
+def exact_match(predictions: Sequence[str], answers: Sequence[Sequence[str]]) -> Scores:
+    """Return the same as `squad_f1`, the share that is exactly right first."""
+    scores = squad_f1(predictions, answers)
+    return {"exact_match": scores["exact_match"], **scores}
+
+
 def decisions(outputs: NDArray[Any]) -> NDArray[Any]:
     """Return what a model's outputs, shape (rows, classes or 1), say of each row: the best class, or the score."""
     result: NDArray[Any] = outputs[:, 0] if outputs.shape[1] == 1 else outputs.argmax(-1)
@@ -113,8 +151,14 @@ METRICS: Mapping[str, Metric] = {
     "spearman": Metric("regression", spearman),
     "mse": Metric("regression", mse, greater_is_better=False),
     "mae": Metric("regression", mae, greater_is_better=False),
+    "squad_f1": Metric("question-answering", squad_f1),
+    "exact_match": Metric("question-answering", exact_match),
 }
-DEFAULT: Mapping[Kind, str] = {"classification": "accuracy", "regression": "pearson"}
+DEFAULT: Mapping[Kind, str] = {
+    "classification": "accuracy",
+    "regression": "pearson",
+    "question-answering": "squad_f1",
+}
 
 
 def get_metric(name: str, kind: Kind) -> Metric:

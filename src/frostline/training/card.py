@@ -10,9 +10,19 @@ def model_card(record: dict[str, Any]) -> str:
     config, metrics = record["config"], record["metrics"]
     settings = ", ".join(f"{key} = {value}" for key, value in record["plan"]["settings"].items() if value is not None)
     names = ", ".join(f"`{name}`" for name in record["data"]["label_names"])
-    given, verb = (
-        (f"Classes: {names}.", "classify") if names else ("Regression: each text or pair gets a score.", "score")
-    )
+    pipeline = f'pipeline("{record["pipeline"]}", model="path/to/this/folder")'
+    given, code = {
+        "classification": (f"Classes: {names}.", f"from transformers import pipeline\nclassify = {pipeline}"),
+        "regression": (
+            "Regression: each text or pair gets a score.",
+            f"from transformers import pipeline\nscore = {pipeline}",
+        ),
+        "question-answering": (
+            "Answers are spans of the passage; `frostline predict path/to/this/folder QUESTION PASSAGE` gives them.",
+            "from transformers import AutoModelForQuestionAnswering\n"
+            'model = AutoModelForQuestionAnswering.from_pretrained("path/to/this/folder")',
+        ),
+    }[record["task"]]
     scores = "\n".join(f"| {name} | {value:.4f} |" for name, value in metrics.items())
     return f"""---
 library_name: transformers
@@ -42,7 +52,6 @@ tags:
 {given} Every setting, version and hash is in `run.json`.
 
 ```python
-from transformers import pipeline
-{verb} = pipeline("{record["pipeline"]}", model="path/to/this/folder")
+{code}
 ```
 """

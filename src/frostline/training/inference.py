@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from frostline.config import make_config
 from frostline.errors import ConfigError, DataError
 from frostline.models import Loaded, quiet
@@ -50,7 +48,7 @@ def evaluate_model(
     if "label" not in examples.column_names:
         raise DataError(f"{data} has no labels to score against; use `frostline predict`, or name the column: --label.")
     outputs = task.outputs(loaded, examples, batch_size, _max_length(record))
-    scores: dict[str, float | int] = dict(scorer(outputs, np.asarray(examples["label"])))
+    scores: dict[str, float | int] = dict(scorer(outputs, examples["label"]))
     return {**scores, "examples": len(examples)}
 
 
