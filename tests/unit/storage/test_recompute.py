@@ -8,6 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import frostline
+from architectures import ARCHITECTURES
+from frostline.errors import StorageError
 from frostline.storage.codecs import Exact
 from frostline.storage.operations.recompute import StoredBlock
 from storage_checks import gradients, saved_bytes
@@ -129,3 +132,21 @@ def test_two_blocks_in_a_row_and_a_weight_used_twice() -> None:
     first, second = _run(stock, _run(stock, hidden)), _run(ours, _run(ours, hidden))
     mine = gradients(second, [hidden, *ours.parameters()])
     torch.testing.assert_close(mine, gradients(first, [hidden, *stock.parameters()]))
+
+
+def test_a_cache_of_keys_stays_empty_and_one_that_holds_some_is_refused() -> None:
+    architecture = ARCHITECTURES["Llama"]
+    model, batch = architecture.make(use_cache=True).double(), architecture.batch(torch.float64)
+    loss = model(**batch).loss
+    exact = torch.autograd.grad(loss, list(model.parameters()))
+    frostline.prepare(model, storage={"block": "exact"}, example=batch)
+    output = model(**batch)
+    assert not output.past_key_values.get_seq_length()
+    ours = torch.autograd.grad(output.loss, list(model.parameters()))
+    for mine, stock in zip(ours, exact, strict=True):
+        torch.testing.assert_close(mine, stock, rtol=1e-9, atol=1e-12)
+    with torch.no_grad():
+        filled = model.model(input_ids=batch["input_ids"]).past_key_values
+    assert filled.get_seq_length()
+    with pytest.raises(StorageError, match=r"^model\.layers\.0: a cache of keys and values came with the batch"):
+        model(input_ids=batch["input_ids"], past_key_values=filled)

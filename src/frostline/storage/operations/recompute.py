@@ -16,7 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+from transformers import Cache
 
+from frostline.errors import StorageError
 from frostline.storage.codecs import Codec
 from frostline.storage.first_order import first_order
 from frostline.storage.kept import keep_shared, offer_kept
@@ -35,9 +37,15 @@ class StoredBlock(nn.Module):
     _on_trial = False
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Return what the plain block returns."""
+        """Return what the plain block returns, and leave a cache of keys and values empty.
+
+        Raises:
+            StorageError: the cache holds something, which would be appended to twice.
+        """
         if self._on_trial:
             return super().forward(*args, **kwargs)
+        args = tuple(self._without_cache(value) for value in args)
+        kwargs = {key: self._without_cache(value) for key, value in kwargs.items()}
         call = _Call(super().forward, args, kwargs)
         weights = [p for p in self.parameters() if p.requires_grad]
         if not torch.is_grad_enabled() or not call.tensors or not (weights or call.needs_grad):
@@ -46,6 +54,18 @@ class StoredBlock(nn.Module):
             vars(self)["_unread"] = find_unread(self, args, kwargs, self._trials)
         outputs = _recompute(call, self._storage, self._site, self._unread, *call.take(), *weights)
         return call.returned(outputs)
+
+    def _without_cache(self, value: Any) -> Any:
+        if not isinstance(value, Cache) or not torch.is_grad_enabled():
+            return value
+        found = (getattr(module, "layer_idx", None) for module in self.modules())
+        own = next((index for index in found if isinstance(index, int)), 0)
+        if value.get_seq_length(own):
+            raise StorageError(
+                f"{self._site}: a cache of keys and values came with the batch, and a block that runs again in "
+                "backward would append to it twice; leave out past_key_values, or set storage of 'block' to 'stock'."
+            )
+        return None
 
 
 class _Call:
