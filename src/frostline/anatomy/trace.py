@@ -18,7 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from frostline.anatomy.batches import example_batch
+from frostline.anatomy.batches import example_batch, with_decoder_inputs
 from frostline.errors import UnsupportedModel
 
 # Position of (weight, bias) in the positional arguments of the operations that own weights, with their keyword names.
@@ -38,17 +38,31 @@ _ELEMENTWISE = frozenset(
     {"gelu", "relu", "silu", "tanh", "sigmoid", "mish", "softplus", "leaky_relu", "elu", "relu6", "erf", "dropout"}
     | {"mul", "add", "sub", "div", "pow", "rsub", "neg", "clamp", "clone", "contiguous", "to"}
 )
-_SHAPE_ONLY = frozenset({"size", "dim", "__get__", "numel", "stride", "is_contiguous", "data_ptr"})
+# What these make of a parameter alone is used as the parameter itself is; `get` is a property, such as `weight.T`.
+_STAND_INS = _ELEMENTWISE | frozenset(
+    {"float", "double", "half", "bfloat16", "type", "type_as", "get", "getitem", "t", "transpose", "permute"}
+    | {"view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "expand", "expand_as", "repeat"}
+)
+_SHAPE_ONLY = frozenset({"size", "dim", "numel", "stride", "is_contiguous", "data_ptr"})
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """One use of a parameter: by which operation, as its `weight`, `bias` or another operand, in which block."""
+    """One use of a parameter.
+
+    Attributes:
+        parameter: its name.
+        operation: that used it.
+        role: as what: `weight`, `bias` or `operand`.
+        entered: how many runs of blocks had begun.
+        inside: whether the last of them had not ended.
+    """
 
     parameter: str
     operation: str
     role: str
-    place: int | str  # a depth, or "before", "between", "after"
+    entered: int
+    inside: bool
 
 
 @dataclass(slots=True)
@@ -57,13 +71,12 @@ class Trace:
 
     Attributes:
         uses: every use of a parameter, in forward order.
-        calls: how often each block ran.
+        order: the blocks as they ran, one entry for each run.
         attention: weight name -> the roles it plays in attention (`query`, `key`, `value`, `output`).
         feeds: weight of a Linear -> the one Linear weight that feeds it through elementwise functions only.
     """
 
     uses: list[Use] = field(default_factory=list)
-    calls: dict[str, int] = field(default_factory=dict)
     order: list[str] = field(default_factory=list)
     attention: dict[str, set[str]] = field(default_factory=dict)
     feeds: dict[str, str] = field(default_factory=dict)
@@ -83,14 +96,15 @@ _NOWHERE = _Origin(frozenset(), False)
 
 
 class _Recorder(TorchFunctionMode):
-    def __init__(self, names: Mapping[int, str]) -> None:
+    def __init__(self, names: dict[int, str]) -> None:
         super().__init__()
         self.trace = Trace()
-        self.place: int | str = "before"
+        self.inside = False
         self._names = names
         self._origins: dict[int, _Origin] = {}
         self._alive: list[Tensor] = []  # an id is only a name while its tensor lives
         self._spoilt: set[str] = set()
+        self._unfed: set[str] = set()  # Linears that once read what no Linear feeds elementwise
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Iterable[type], args: Sequence[Any] = (), kwargs: Any = None
@@ -102,6 +116,13 @@ class _Recorder(TorchFunctionMode):
         if getattr(func, "__name__", "") in _SHAPE_ONLY:
             return result
         inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        if len(inputs) == 1 and id(inputs[0]) in self._names and name in _STAND_INS:
+            self._stand_in(result, self._names[id(inputs[0])])
+            return result
+        if name == "get":
+            return result
+        if name == "matmul" and len(inputs) == 2 and id(inputs[1]) in self._names and inputs[1].dim() == 2:
+            name = "linear"  # written out, as Falcon's: input @ weight.T
         self._record_uses(name, args, kwargs or {}, inputs)
         origin = self._origin_of(name, args, kwargs or {}, inputs)
         for output in tree_leaves(result):
@@ -109,6 +130,12 @@ class _Recorder(TorchFunctionMode):
                 self._origins[id(output)] = origin
                 self._alive.append(output)
         return result
+
+    def _stand_in(self, result: Any, name: str) -> None:
+        """Take what is made of a parameter alone, `1 + weight.float()` or `bias[None]` say, for the parameter."""
+        if isinstance(result, Tensor):
+            self._names[id(result)] = name
+            self._alive.append(result)
 
     def _record_uses(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], inputs: list[Tensor]) -> None:
         roles: dict[int, str] = {}
@@ -119,7 +146,8 @@ class _Recorder(TorchFunctionMode):
                     roles[id(operand)] = role
         for tensor in inputs:
             if id(tensor) in self._names:
-                self.trace.uses.append(Use(self._names[id(tensor)], name, roles.get(id(tensor), "operand"), self.place))
+                role = roles.get(id(tensor), "operand")
+                self.trace.uses.append(Use(self._names[id(tensor)], name, role, len(self.trace.order), self.inside))
 
     def _origin_of(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], inputs: list[Tensor]) -> _Origin:
         origins = [self._origins[id(t)] for t in inputs if id(t) in self._origins]
@@ -137,8 +165,7 @@ class _Recorder(TorchFunctionMode):
                 self._attend("value", second)
                 return _Origin(frozenset(), False, attention=True)
             if len(first.linears) == len(second.linears) == 1 and not first.softmax:
-                self._attend("query", first)
-                self._attend("key", second)
+                self._score(first, second)
         linears = frozenset(itertools.chain.from_iterable(o.linears for o in origins))
         elementwise = (
             name in _ELEMENTWISE
@@ -158,17 +185,27 @@ class _Recorder(TorchFunctionMode):
     def _linear(self, weight: str, source: _Origin) -> _Origin:
         if source.attention:
             self.trace.attention.setdefault(weight, set()).add("output")
-        if source.elementwise:
-            (feeder,) = source.linears
-            self.trace.feeds[weight] = feeder
+        (feeder,) = source.linears if source.elementwise else ("",)
+        if not feeder or self.trace.feeds.setdefault(weight, feeder) != feeder:
+            self._unfed.add(weight)
         return _Origin(frozenset({weight}), True)
+
+    def _score(self, first: _Origin, second: _Origin) -> None:
+        """Note whose product may become scores. The first product tells query from key: in a later one they may have
+        changed sides, as in DeBERTa's scores of positions by contents.
+        """
+        for role, other, origin in (("query", "key", first), ("key", "query", second)):
+            (weight,) = origin.linears
+            if first.linears == second.linears or other not in self.trace.attention.get(weight, ()):
+                self._attend(role, origin)
 
     def _attend(self, role: str, origin: _Origin) -> None:
         for weight in origin.linears:
             self.trace.attention.setdefault(weight, set()).add(role)
 
     def finish(self) -> Trace:
-        self.trace.feeds = {w: f for w, f in self.trace.feeds.items() if f not in self._spoilt}
+        spoilt = self._spoilt
+        self.trace.feeds = {w: f for w, f in self.trace.feeds.items() if f not in spoilt and w not in self._unfed}
         return self.trace
 
 
@@ -183,13 +220,12 @@ def trace_forward(model: nn.Module, stacks: Iterable[Sequence[str]], example: Ma
     Raises:
         UnsupportedModel: the forward pass cannot run on fake tensors, or no example could be made up.
     """
-    batch = dict(example) if example is not None else example_batch(model)
+    batch = with_decoder_inputs(model, example if example is not None else example_batch(model))
     recorder = _Recorder({id(p): name for name, p in model.named_parameters()})
     training = {module: module.training for module in model.modules()}
     with ExitStack() as cleanup:
-        for stack in stacks:
-            for depth, name in enumerate(stack):
-                _watch(model.get_submodule(name), name, depth, len(stack), recorder, cleanup)
+        for name in itertools.chain.from_iterable(stacks):
+            _watch(model.get_submodule(name), name, recorder, cleanup)
         try:
             model.eval()
             with FakeTensorMode(allow_non_fake_inputs=True) as fake, torch.no_grad():
@@ -211,14 +247,13 @@ def trace_forward(model: nn.Module, stacks: Iterable[Sequence[str]], example: Ma
     return recorder.finish()
 
 
-def _watch(block: nn.Module, name: str, depth: int, count: int, recorder: _Recorder, cleanup: ExitStack) -> None:
+def _watch(block: nn.Module, name: str, recorder: _Recorder, cleanup: ExitStack) -> None:
     def enter(*_: Any) -> None:
-        recorder.place = depth
-        recorder.trace.calls[name] = recorder.trace.calls.get(name, 0) + 1
+        recorder.inside = True
         recorder.trace.order.append(name)
 
     def leave(*_: Any) -> None:
-        recorder.place = "after" if depth == count - 1 else "between"
+        recorder.inside = False
 
     cleanup.callback(block.register_forward_pre_hook(enter).remove)
     cleanup.callback(block.register_forward_hook(leave).remove)
