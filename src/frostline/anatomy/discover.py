@@ -42,11 +42,11 @@ def discover(model: nn.Module, example: Mapping[str, Any] | None = None) -> Anat
     places = _Places(running, trace)
     blocks = list(chain.from_iterable(running))
     frozen = tuple(name for name, p in model.named_parameters() if not p.requires_grad)
-    feed_forwards = _feed_forwards(model, trace, places)
-    ffn_kinds: dict[str, Kind] = {}
+    feed_forwards, adapters = _pairs(model, trace, places)
+    pair_kinds: dict[str, Kind] = dict.fromkeys(adapters, "adapter")
     for pair in feed_forwards:
-        ffn_kinds[f"{pair.lin1}.weight"] = "ffn_in"
-        ffn_kinds[f"{pair.lin2}.weight"] = "ffn_out"
+        pair_kinds[f"{pair.lin1}.weight"] = "ffn_in"
+        pair_kinds[f"{pair.lin2}.weight"] = "ffn_out"
 
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
     units: dict[str, Unit] = {}
@@ -55,7 +55,7 @@ def discover(model: nn.Module, example: Mapping[str, Any] | None = None) -> Anat
             continue
         region, block = places.of(use)
         shape = shapes[use.parameter]
-        kind = ffn_kinds.get(use.parameter) or _kind(use, region, trace, len(shape))
+        kind = pair_kinds.get(use.parameter) or _kind(use, region, trace, len(shape))
         units[use.parameter] = Unit.of_parameter(use.parameter, block, region, kind, shape)
     return Anatomy(
         units=tuple(unit for unit in units.values() if unit.name not in frozen),
@@ -64,7 +64,13 @@ def discover(model: nn.Module, example: Mapping[str, Any] | None = None) -> Anat
         unused=tuple(name for name in shapes if name not in units and name not in frozen),
         frozen=frozen,
         parameter_count=sum(p.numel() for p in model.parameters()),
+        attentions=tuple({_holder(unit): None for unit in units.values() if unit.kind in ("query", "query_key_value")}),
     )
+
+
+def _holder(unit: Unit) -> str:
+    """Return the module that holds a Linear, PEFT's wrapper around that aside."""
+    return unit.name.removesuffix(".weight").removesuffix(".base_layer").rpartition(".")[0]
 
 
 def _running(model: nn.Module, stacks: Sequence[Sequence[str]], trace: Trace) -> list[Sequence[str]]:
@@ -144,11 +150,13 @@ def _kind(use: Use, region: Region, trace: Trace, dimensions: int) -> Kind:
     )
 
 
-def _feed_forwards(model: nn.Module, trace: Trace, places: _Places) -> list[FeedForward]:
+def _pairs(model: nn.Module, trace: Trace, places: _Places) -> tuple[list[FeedForward], list[str]]:
+    """Return the FFN pairs, and the weights of pairs that are narrower within than without: adapters, as PEFT's."""
     uses: dict[str, list[Use]] = {}
     for use in trace.uses:
         uses.setdefault(use.parameter, []).append(use)
     pairs: list[FeedForward] = []
+    adapters: list[str] = []
     for weight2, weight1 in trace.feeds.items():
         first_uses, second_uses = uses.get(weight1, []), uses.get(weight2, [])
         runs = [use.entered for use in first_uses]
@@ -160,12 +168,14 @@ def _feed_forwards(model: nn.Module, trace: Trace, places: _Places) -> list[Feed
         ((inside, (_, block)),) = where
         if not inside or block is None:
             continue
-        if weight1 in trace.attention or weight2 in trace.attention:
-            continue
         lin1, lin2 = weight1.removesuffix(".weight"), weight2.removesuffix(".weight")
         first, second = model.get_submodule(lin1), model.get_submodule(lin2)
         if type(first) is not nn.Linear or type(second) is not nn.Linear:
             continue
-        if (first.in_features, first.out_features) == (second.out_features, second.in_features):
+        if first.out_features < min(first.in_features, second.out_features):
+            adapters += [weight1, weight2]
+        elif weight1 in trace.attention or weight2 in trace.attention:
+            continue
+        elif (first.in_features, first.out_features) == (second.out_features, second.in_features):
             pairs.append(FeedForward(block, lin1, lin2, first.in_features, first.out_features))
-    return pairs
+    return pairs, adapters
