@@ -8,6 +8,7 @@ compares what it found with what is written there.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from torch.optim import SGD
 
 import frostline
-from architectures import ARCHITECTURES, NOT_UNDERSTOOD
+from architectures import ARCHITECTURES, NOT_UNDERSTOOD, Architecture
 from frostline.anatomy import Anatomy, discover
 from frostline.errors import PlanError, UnsupportedModel
 from frostline.meter.step_peaks import StepPeaks
@@ -44,12 +45,13 @@ PREDICTED: dict[str, dict[str, Any]] = {
         "optimizer_state": "release",
     },
 }
+CHANGING: list[tuple[str, dict[str, Any]]] = [("layers", {"count": 1}), ("bitfit", {}), ("slimfit", {"rate": 0.75})]
 # Where scores get a bias that trains, stock's kernel without gradients is another than the one with them.
 ROUNDED = {(name, "smallest") for name in ("T5", "T5 v1.1", "Swin")}
 _NO_PAIR = r"method 'far' needs in every block a pair of Linear layers with only elementwise functions between them"
-_GPT2 = {"targets": ("query_key_value",)}  # one matrix gives all three
+_GPT2 = ("GPT-2", "GPT-2, next token")
 REFUSED = {
-    **{(name, "far"): _NO_PAIR for name in ("GPT-2", "Llama", "Qwen2", "Gemma", "T5 v1.1")},
+    **{(name, "far"): _NO_PAIR for name in (*_GPT2, "ModernBERT", "Llama", "Qwen2", "Gemma", "T5 v1.1")},
     ("BART", "head"): "would train nothing",
 }
 Shown = Callable[[str, str, str], None]
@@ -63,9 +65,17 @@ def shown(record_property: Callable[[str, object], None], pytestconfig: pytest.C
         record_property("shown", (architecture, contract, found))
         if not pytestconfig.pluginmanager.has_plugin("models-recorder"):
             written = json.loads(RESULTS.read_text(encoding="utf-8"))["results"]
-            assert written[architecture][contract] == found, "run `python benchmarks/models/run.py`"
+            assert _agree(written[architecture][contract], found), "run `python benchmarks/models/run.py`"
 
     return note
+
+
+def _agree(written: str, found: str) -> bool:
+    """Tell whether two records say the same: figures to 1 of 100 %, as kernels differ between processors."""
+    figure = re.compile(r"\d+(?:\.\d+)?")
+    near = 1.0 if "%" in written else 0.01
+    pairs = zip(figure.findall(written), figure.findall(found), strict=False)
+    return figure.sub("", written) == figure.sub("", found) and all(abs(float(a) - float(b)) <= near for a, b in pairs)
 
 
 @cache
@@ -79,6 +89,7 @@ def test_every_contract_of_every_architecture_is_written_down(pytestconfig: pyte
         pytest.skip("the results are being written")
     written = json.loads(RESULTS.read_text(encoding="utf-8"))["results"]
     contracts = [f"storage {name}" for name in STORED] + [f"method {name}" for name in METHOD_IDS]
+    contracts += [f"blocks run again, {method}" for method, _ in CHANGING]
     contracts += ["class", "blocks", "bfloat16", *(f"peak of {case}" for case in PREDICTED)]
     wanted = {name: sorted(contracts) for name in ARCHITECTURES}
     assert {name: sorted(found) for name, found in written.items()} == {
@@ -148,16 +159,33 @@ def test_storage(name: str, storage: str, shown: Shown) -> None:
 def test_method(name: str, method: str, settings: dict[str, Any], shown: Shown) -> None:
     """Three steps: frozen weights stay to the bit, all others have stock's gradient, and the plain model comes out."""
     architecture, anatomy = ARCHITECTURES[name], anatomy_of(name)
-    model, stock = architecture.make().double(), architecture.make().double()
     contract = f"method {METHOD_IDS[METHOD_SETTINGS.index((method, settings))]}"
-    if (name, method) == ("GPT-2", "lora"):
-        settings = {**settings, **_GPT2}
+    if method == "lora" and name in (*_GPT2, "ModernBERT"):  # one matrix gives all three
+        settings = {**settings, "targets": ("query_key_value",)}
     if (name, method) in REFUSED:
+        model = architecture.make()
         with pytest.raises((UnsupportedModel, PlanError), match=REFUSED[name, method]) as refused:
             frostline.prepare(model, method, anatomy=anatomy, **settings)
         shown(name, contract, f"refused: {refused.value}")
         return
-    tuner = frostline.prepare(model, method, anatomy=anatomy, **settings)
+    _three_steps(architecture, anatomy, method, settings, "exact")
+    shown(name, contract, "held")
+
+
+@pytest.mark.parametrize(("method", "settings"), CHANGING, ids=[method for method, _ in CHANGING])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_method_with_blocks_that_run_again(name: str, method: str, settings: dict[str, Any], shown: Shown) -> None:
+    """The same of what a block's second run may mistake: which of its inputs and weights need a gradient."""
+    again = {"preset": "lossless", "block": "exact", "loss": "stock"}  # a loss that stock computes in float32
+    _three_steps(ARCHITECTURES[name], anatomy_of(name), method, settings, again)
+    shown(name, f"blocks run again, {method}", "held")
+
+
+def _three_steps(
+    architecture: Architecture, anatomy: Anatomy, method: str, settings: dict[str, Any], storage: Any
+) -> None:
+    model, stock = architecture.make().double(), architecture.make().double()
+    tuner = frostline.prepare(model, method, anatomy=anatomy, storage=storage, **settings)
     optimizer = SGD(tuner.candidate_parameters(), lr=0.05, momentum=0.9, weight_decay=0.1)
     tuner.attach(optimizer)
     trained, fewest = set(), anatomy.parameter_count
@@ -195,7 +223,6 @@ def test_method(name: str, method: str, settings: dict[str, Any], shown: Shown) 
     torch.testing.assert_close(plain(**values).logits, logits, rtol=1e-10, atol=1e-10)
     stock.load_state_dict(plain.state_dict())
     assert torch.equal(stock.eval()(**values).logits, plain(**values).logits)
-    shown(name, contract, "held")
 
 
 def _require_exact_gradients(model: nn.Module, stock: nn.Module, exact: dict[str, Tensor]) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import BertConfig, ViTConfig
+from transformers import BertConfig, DebertaV2Config, ViTConfig
 
 from frostline.errors import BudgetInfeasible
 from frostline.meter.steps import Steps, measure_tensors
@@ -63,6 +64,13 @@ def test_a_rehearsal_is_what_real_tensors_take(
 @pytest.mark.parametrize("storage", ["exact", "compact", "smallest"])
 def test_of_images_too(vit: str, storage: str) -> None:
     steps = Steps(vit, 8, storage=storage, count=3)
+    assert measure_tensors(steps)["memory"]["tensor_peak"] == pytest.approx(rehearse(steps).peak, rel=0.03)
+
+
+def test_of_a_model_that_would_look_at_the_labels(tmp_path: Path) -> None:
+    sizes = {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 4, **_SIZES}
+    DebertaV2Config(vocab_size=500, norm_rel_ebd="layer_norm", share_att_key=True, **sizes).save_pretrained(tmp_path)
+    steps = Steps(str(tmp_path), 8, 16, count=2)
     assert measure_tensors(steps)["memory"]["tensor_peak"] == pytest.approx(rehearse(steps).peak, rel=0.03)
 
 
