@@ -10,7 +10,8 @@ from typing import Any
 from torch import nn
 
 from frostline.anatomy.blocks import block_stacks
-from frostline.anatomy.trace import Trace, Use, trace_forward
+from frostline.anatomy.recorder import Trace, Use
+from frostline.anatomy.trace import trace_forward
 from frostline.anatomy.values import Anatomy, FeedForward, Kind, Region, Unit
 from frostline.errors import UnsupportedModel
 

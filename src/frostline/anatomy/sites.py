@@ -25,8 +25,8 @@ from frostline.anatomy.accounting import Accounting, Place, Saved
 from frostline.anatomy.batches import example_batch, with_decoder_inputs
 from frostline.anatomy.inventory import Site, Sites
 from frostline.anatomy.operations import operation_name
+from frostline.anatomy.recorder import WEIGHTED_OPERATIONS
 from frostline.anatomy.target import traced_for
-from frostline.anatomy.trace import WEIGHTED_OPERATIONS
 from frostline.errors import UnsupportedModel
 
 
