@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import BertConfig, DebertaV2Config, ViTConfig
+from transformers import BertConfig, DebertaV2Config, SwinConfig, ViTConfig
 
-from frostline.errors import BudgetInfeasible
+from frostline.errors import BudgetInfeasible, UnsupportedModel
 from frostline.meter.steps import Steps, measure_tensors
 from frostline.planner.ladder import ladder
 from frostline.planner.limits import MARGIN, Limits
@@ -146,6 +146,19 @@ def test_no_set_that_auto_may_choose_passes_its_budget(bert: str, policy: str) -
     run = Steps(bert, 8, 32, None, "auto", settings, "compact", policy, count=12)
     measured = measure_tensors(run)["memory"]["tensor_peak"]
     assert 0.6 * tensors < measured <= tensors
+
+
+def test_auto_has_no_budget_where_tables_of_positions_train_within_blocks(tmp_path: Path) -> None:
+    sizes = {"image_size": 32, "patch_size": 4, "embed_dim": 16, "depths": [2, 2], "num_heads": [2, 4]}
+    SwinConfig(window_size=4, drop_path_rate=0.0, **sizes).save_pretrained(tmp_path)
+    steps = Steps(str(tmp_path), 8, count=2)
+    whole = rehearse(steps).peak
+    chosen = search(steps, Limits(Limits(0).budget_for(whole // 2)), ladder(None))[-1]
+    assert not chosen.rung.budgeted
+    assert not smallest(steps, ladder(None)).rung.budgeted
+    assert measure_tensors(replace(chosen.steps, count=4))["memory"]["tensor_peak"] <= whole // 2
+    with pytest.raises(UnsupportedModel, match="method 'auto' cannot be held to a budget"):
+        search(steps, Limits(Limits(0).budget_for(whole)), ladder("auto"))
 
 
 def test_a_batch_is_split_into_equal_parts(bert: str) -> None:
