@@ -244,6 +244,14 @@ def claimed() -> str:
     return table.replace("| ---: | ---: |", "| ---: | --- |", 1)
 
 
+def models(name: str) -> str:
+    """A table of `benchmarks/models/contracts.py`."""
+    sys.path.insert(0, str(HERE / "models"))
+    import contracts
+
+    return markdown(*contracts.TABLES[name](_json("models/results/models.json")["results"]))
+
+
 def budget(name: str) -> str:
     """A table of `benchmarks/budget/summaries.py`."""
     sys.path.insert(0, str(HERE / "budget"))
@@ -278,6 +286,9 @@ for _name in ("glue",):
 for _name in ("prediction", "obedience", "headline"):
     if (HERE / "budget" / "results" / f"{_name}.json").is_file():
         TABLES[f"budget/{_name}"] = partial(budget, _name)
+for _name in ("storage", "methods", "refused"):
+    if (HERE / "models" / "results" / "models.json").is_file():
+        TABLES[f"models/{_name}"] = partial(models, _name)
 
 
 def pages() -> list[Path]:

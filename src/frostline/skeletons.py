@@ -48,6 +48,8 @@ def skeleton(
         _set_depth(name, config, depth)
     if labels is not None:
         config.num_labels = labels
+    if config.num_labels > 1:  # as a model is loaded to be trained; else some look at the labels' values for it
+        config.problem_type = "single_label_classification"
     if getattr(config, "pad_token_id", 0) is None:
         config.pad_token_id = 0  # else decoders refuse a batch of more than one
     config.dtype = torch.float32  # as a model is loaded to be trained, whatever its checkpoint is written in

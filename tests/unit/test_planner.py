@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import BertConfig, ViTConfig
+from transformers import BertConfig, DebertaV2Config, SwinConfig, ViTConfig
 
-from frostline.errors import BudgetInfeasible
+from frostline.errors import BudgetInfeasible, UnsupportedModel
 from frostline.meter.steps import Steps, measure_tensors
 from frostline.planner.ladder import ladder
 from frostline.planner.limits import MARGIN, Limits
@@ -63,6 +64,13 @@ def test_a_rehearsal_is_what_real_tensors_take(
 @pytest.mark.parametrize("storage", ["exact", "compact", "smallest"])
 def test_of_images_too(vit: str, storage: str) -> None:
     steps = Steps(vit, 8, storage=storage, count=3)
+    assert measure_tensors(steps)["memory"]["tensor_peak"] == pytest.approx(rehearse(steps).peak, rel=0.03)
+
+
+def test_of_a_model_that_would_look_at_the_labels(tmp_path: Path) -> None:
+    sizes = {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 4, **_SIZES}
+    DebertaV2Config(vocab_size=500, norm_rel_ebd="layer_norm", share_att_key=True, **sizes).save_pretrained(tmp_path)
+    steps = Steps(str(tmp_path), 8, 16, count=2)
     assert measure_tensors(steps)["memory"]["tensor_peak"] == pytest.approx(rehearse(steps).peak, rel=0.03)
 
 
@@ -138,6 +146,19 @@ def test_no_set_that_auto_may_choose_passes_its_budget(bert: str, policy: str) -
     run = Steps(bert, 8, 32, None, "auto", settings, "compact", policy, count=12)
     measured = measure_tensors(run)["memory"]["tensor_peak"]
     assert 0.6 * tensors < measured <= tensors
+
+
+def test_auto_has_no_budget_where_tables_of_positions_train_within_blocks(tmp_path: Path) -> None:
+    sizes = {"image_size": 32, "patch_size": 4, "embed_dim": 16, "depths": [2, 2], "num_heads": [2, 4]}
+    SwinConfig(window_size=4, drop_path_rate=0.0, **sizes).save_pretrained(tmp_path)
+    steps = Steps(str(tmp_path), 8, count=2)
+    whole = rehearse(steps).peak
+    chosen = search(steps, Limits(Limits(0).budget_for(whole // 2)), ladder(None))[-1]
+    assert not chosen.rung.budgeted
+    assert not smallest(steps, ladder(None)).rung.budgeted
+    assert measure_tensors(replace(chosen.steps, count=4))["memory"]["tensor_peak"] <= whole // 2
+    with pytest.raises(UnsupportedModel, match="method 'auto' cannot be held to a budget"):
+        search(steps, Limits(Limits(0).budget_for(whole)), ladder("auto"))
 
 
 def test_a_batch_is_split_into_equal_parts(bert: str) -> None:

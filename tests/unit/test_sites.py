@@ -217,7 +217,7 @@ class TestRefused:
         model = tiny_bert()
         layer = model.bert.encoder.layer[0]
         model.bert.pooler.register_forward_pre_hook(lambda module, args: (layer(args[0]),))
-        with pytest.raises(UnsupportedModel, match=r"block 'bert.encoder.layer.0' ran 2 times"):
+        with pytest.raises(UnsupportedModel, match=r"block 'bert.encoder.layer.0' ran twice"):
             sites(model, batch())
 
     def test_another_device(self):

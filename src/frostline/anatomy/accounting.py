@@ -57,10 +57,11 @@ class Accounting(TorchFunctionMode):
 
     Attributes:
         visits: of each site, in forward order, what it saved.
-        region: where the forward pass is now.
+        region: where the forward pass is now; `head` after the last block of a stack, until another stack runs.
+        inside: whether a block runs.
 
     Raises:
-        UnsupportedModel: the model has no blocks, runs those of two stacks, or one of them twice.
+        UnsupportedModel: the model has no blocks, or runs them more than once.
     """
 
     def __init__(self, model: nn.Module, own: Iterable[Tensor], device_type: str) -> None:
@@ -71,9 +72,9 @@ class Accounting(TorchFunctionMode):
         self._model = model
         self._own = {tensor.untyped_storage()._cdata for tensor in own}
         self._live: dict[int, tuple[Saved, weakref.ref[torch.UntypedStorage]]] = {}  # by the storage's address
-        self._blocks = {name: (stack, depth) for stack in block_stacks(model) for depth, name in enumerate(stack)}
-        self._ran: list[Sequence[str]] = []  # stacks
-        self._entered: Counter[str] = Counter()  # blocks
+        self.inside = False
+        self._lasts = {name: stack[-1] for stack in block_stacks(model) for name in stack}  # of its stack
+        self._entered: list[str] = []  # blocks, in forward order
         self._block: int | None = None
         self._modules = [""]
         self._operation: str | None = None
@@ -105,15 +106,11 @@ class Accounting(TorchFunctionMode):
             self._require_one_pass()
 
     def _require_one_pass(self) -> None:
-        name = type(self._model).__name__
-        if len(self._ran) > 1:
-            heads = ", ".join(stack[0].rpartition(".")[0] or "the model itself" for stack in self._ran)
-            raise UnsupportedModel(f"{name} has {len(self._ran)} stacks of blocks ({heads}); one is understood.")
-        for block, count in self._entered.items():
-            if count > 1:
+        for block in self._entered:
+            if self._entered.count(block) > 1:
                 raise UnsupportedModel(
-                    f"{name}: block {block!r} ran {count} times; understood is one forward pass of a model that "
-                    "shares no blocks."
+                    f"{type(self._model).__name__}: block {block!r} ran twice, with others between; understood is one "
+                    "forward pass."
                 )
 
     def sites(self) -> list[Site]:
@@ -152,21 +149,27 @@ class Accounting(TorchFunctionMode):
     def _entering(self, name: str) -> Callable[..., None]:
         def enter(*_: Any) -> None:
             self._modules.append(name)
-            if name in self._blocks:
-                stack, self._block = self._blocks[name]
-                self.region = "blocks"
-                self._entered[name] += 1
-                if stack not in self._ran:
-                    self._ran.append(stack)
+            if name in self._lasts:
+                self._enter_block(name)
 
         return enter
+
+    def _enter_block(self, name: str) -> None:
+        if self.region == "head":  # it was not: what ran since the last block counts to that one
+            for visit in self.visits.values():
+                if visit.region == "head":
+                    visit.region, visit.block = "blocks", len(self._entered) - 1
+        if self._entered[-1:] != [name]:  # else it is shared, and runs again
+            self._entered.append(name)
+        self.region, self._block, self.inside = "blocks", len(self._entered) - 1, True
 
     def _leaving(self, name: str) -> Callable[..., None]:
         def leave(*_: Any) -> None:
             self._modules.pop()
-            stack, depth = self._blocks.get(name, ((), 0))
-            if depth == len(stack) - 1:  # what runs between two blocks counts to the first of them
-                self.region, self._block = "head", None
+            if name in self._lasts:
+                self.inside = False
+                if self._lasts[name] == name:  # what runs between two blocks counts to the first of them
+                    self.region, self._block = "head", None
 
         return leave
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -67,6 +68,20 @@ def example_batch(
     if labels:
         batch |= _labels(model, next(iter(batch.values())), generator)
     return batch
+
+
+def with_decoder_inputs(model: nn.Module, batch: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the batch with tokens for a decoder, of the labels' shape or the encoder's tokens', where one reads some.
+
+    Some models make theirs from the labels, which a trace leaves out, as with them comes a loss.
+    """
+    decoder, found = "decoder_input_ids", dict(batch)
+    if decoder in inspect.signature(model.forward).parameters and not {decoder, "decoder_inputs_embeds"} & found.keys():
+        labels = found.get("labels")
+        tokens = labels if isinstance(labels, Tensor) and labels.dim() > 1 else found.get("input_ids")
+        if tokens is not None:
+            found[decoder] = tokens.clamp(min=0)  # -100 stands for a label that does not count
+    return found
 
 
 def sizes_of(batch: Mapping[str, Tensor]) -> dict[str, Any]:

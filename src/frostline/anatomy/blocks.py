@@ -1,4 +1,4 @@
-"""Finds the stack of repeated blocks by its structure: numbered siblings with the same class and the same weights."""
+"""Finds the stacks of repeated blocks by structure: numbered siblings of one class with the same weights."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from frostline.errors import UnsupportedModel
 def block_stacks(model: nn.Module) -> list[list[str]]:
     """Return the candidate stacks of blocks, outermost only, each as module names in order.
 
-    A stack is a module whose children are numbered 0, 1, ... and are alike: same class, same parameter names and
-    shapes, each with at least two matrices. Whether its members run in order, once each, is for the trace to say.
+    A stack is a module whose children are numbered 0, 1, ... and are alike: same class, and the parameter names and
+    shapes of one, which has at least two matrices, are in all; some may have more, as T5's first block has its table of
+    positions. Whether its members run in order is for the trace to say.
 
     Raises:
         UnsupportedModel: no module of this model has such children.
@@ -25,7 +26,7 @@ def block_stacks(model: nn.Module) -> list[list[str]]:
         if not children or [child for child, _ in children] != [str(i) for i in range(len(children))]:
             continue
         members = [member for _, member in children]
-        if not _alike(members) or sum(p.ndim > 1 for p in members[0].parameters()) < 2:
+        if not _alike(members) or min(sum(p.ndim > 1 for p in m.parameters()) for m in members) < 2:
             continue
         prefix = f"{name}." if name else ""
         stacks.append([prefix + child for child, _ in children])
@@ -39,8 +40,6 @@ def block_stacks(model: nn.Module) -> list[list[str]]:
 
 
 def _alike(modules: list[nn.Module]) -> bool:
-    def layout(module: nn.Module) -> tuple[type, list[tuple[str, tuple[int, ...]]]]:
-        return type(module), [(name, tuple(p.shape)) for name, p in module.named_parameters()]
-
-    first = layout(modules[0])
-    return all(layout(module) == first for module in modules[1:])
+    layouts = [{(name, tuple(p.shape)) for name, p in module.named_parameters()} for module in modules]
+    common = min(layouts, key=len)
+    return len({type(module) for module in modules}) == 1 and all(common <= layout for layout in layouts)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import chain, groupby
 from typing import Any
 
 from torch import nn
 
 from frostline.anatomy.blocks import block_stacks
-from frostline.anatomy.trace import Trace, Use, trace_forward
+from frostline.anatomy.recorder import Trace, Use
+from frostline.anatomy.trace import trace_forward
 from frostline.anatomy.values import Anatomy, FeedForward, Kind, Region, Unit
 from frostline.errors import UnsupportedModel
 
 _NORMS = frozenset({"layer_norm", "rms_norm", "group_norm"})
 _CONVOLUTIONS = frozenset({"conv1d", "conv2d"})
+_TABLED = frozenset({"getitem", "index_select", "linear"})  # that pick rows of a table, or project them all
 _ATTENTION_KINDS: dict[frozenset[str], Kind] = {
     frozenset({"query"}): "query",
     frozenset({"key"}): "key",
@@ -35,22 +39,24 @@ def discover(model: nn.Module, example: Mapping[str, Any] | None = None) -> Anat
     """
     stacks = block_stacks(model)
     trace = trace_forward(model, stacks, example)
-    blocks = _the_stack(model, stacks, trace)
+    running = _running(model, stacks, trace)
+    places = _Places(running, trace)
+    blocks = list(chain.from_iterable(running))
     frozen = tuple(name for name, p in model.named_parameters() if not p.requires_grad)
-    feed_forwards = _feed_forwards(model, trace)
-    ffn_kinds: dict[str, Kind] = {}
+    feed_forwards, adapters = _pairs(model, trace, places)
+    pair_kinds: dict[str, Kind] = dict.fromkeys(adapters, "adapter")
     for pair in feed_forwards:
-        ffn_kinds[f"{pair.lin1}.weight"] = "ffn_in"
-        ffn_kinds[f"{pair.lin2}.weight"] = "ffn_out"
+        pair_kinds[f"{pair.lin1}.weight"] = "ffn_in"
+        pair_kinds[f"{pair.lin2}.weight"] = "ffn_out"
 
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
     units: dict[str, Unit] = {}
     for use in trace.uses:
         if use.parameter in units:
             continue
-        region, block = _whereabouts(use)
+        region, block = places.of(use)
         shape = shapes[use.parameter]
-        kind = ffn_kinds.get(use.parameter) or _kind(use, region, trace, len(shape))
+        kind = pair_kinds.get(use.parameter) or _kind(use, region, trace, len(shape))
         units[use.parameter] = Unit.of_parameter(use.parameter, block, region, kind, shape)
     return Anatomy(
         units=tuple(unit for unit in units.values() if unit.name not in frozen),
@@ -59,36 +65,60 @@ def discover(model: nn.Module, example: Mapping[str, Any] | None = None) -> Anat
         unused=tuple(name for name in shapes if name not in units and name not in frozen),
         frozen=frozen,
         parameter_count=sum(p.numel() for p in model.parameters()),
+        attentions=tuple({_holder(unit): None for unit in units.values() if unit.kind in ("query", "query_key_value")}),
     )
 
 
-def _the_stack(model: nn.Module, stacks: Sequence[Sequence[str]], trace: Trace) -> Sequence[str]:
+def _holder(unit: Unit) -> str:
+    """Return the module that holds a Linear, PEFT's wrapper around that aside."""
+    return unit.name.removesuffix(".weight").removesuffix(".base_layer").rpartition(".")[0]
+
+
+def _running(model: nn.Module, stacks: Sequence[Sequence[str]], trace: Trace) -> list[Sequence[str]]:
+    """Return the stacks that run, in forward order; each from its first block to its last, one after the other."""
     name = type(model).__name__
-    running = [stack for stack in stacks if any(trace.calls.get(block) for block in stack)]
+    running = sorted(
+        (stack for stack in stacks if set(stack) & set(trace.order)),
+        key=lambda stack: min(trace.order.index(block) for block in stack if block in trace.order),
+    )
     if not running:
         raise UnsupportedModel(f"{name}: the blocks {stacks[0][0]}, ... are never run by its forward pass.")
-    if len(running) > 1:
-        heads = ", ".join(stack[0].rsplit(".", 1)[0] or "the model itself" for stack in running)
-        raise UnsupportedModel(f"{name} has {len(running)} stacks of blocks ({heads}); one is understood.")
-    (stack,) = running
-    for block in stack:
-        calls = trace.calls.get(block, 0)
-        if calls != 1:
+    order = [block for block, _ in groupby(trace.order)]  # a block that is shared by all depths runs again and again
+    calls = Counter(order)
+    for block in chain.from_iterable(running):
+        if calls[block] != 1:
             raise UnsupportedModel(
-                f"{name}: block {block!r} runs {calls} times in one forward pass; blocks that are shared or skipped "
-                "are not understood."
+                f"{name}: block {block!r} runs {trace.order.count(block)} times in one forward pass, others between; "
+                "blocks that are skipped or come back are not understood."
             )
-    if trace.order != list(stack):
-        raise UnsupportedModel(f"{name}: its blocks run in the order {', '.join(trace.order)}, not as numbered.")
-    return stack
+    if order != list(chain.from_iterable(running)):
+        raise UnsupportedModel(f"{name}: its blocks run in the order {', '.join(order)}, not as numbered.")
+    return running
 
 
-def _whereabouts(use: Use) -> tuple[Region, int | None]:
-    if isinstance(use.place, int):
-        return "blocks", use.place
-    if use.place == "between":
-        raise UnsupportedModel(f"parameter {use.parameter!r} is used between two blocks, which is not understood.")
-    return ("embeddings", None) if use.place == "before" else ("head", None)
+class _Places:
+    """Says where in the forward order a parameter is used.
+
+    What runs between two stacks, such as the merging of Swin's patches or the embeddings of a decoder, counts to the
+    block before it.
+    """
+
+    def __init__(self, running: Sequence[Sequence[str]], trace: Trace) -> None:
+        self._order = trace.order
+        self._depth = {block: depth for depth, block in enumerate(chain.from_iterable(running))}
+        self._last = {stack[-1] for stack in running}
+
+    def of(self, use: Use) -> tuple[Region, int | None]:
+        if use.entered == 0:
+            return "embeddings", None
+        block = self._order[use.entered - 1]
+        if use.inside:
+            return "blocks", self._depth[block]
+        if use.entered == len(self._order):
+            return "head", None
+        if block not in self._last or self._order[use.entered] == block:
+            raise UnsupportedModel(f"parameter {use.parameter!r} is used between two blocks, which is not understood.")
+        return "blocks", self._depth[block]
 
 
 def _kind(use: Use, region: Region, trace: Trace, dimensions: int) -> Kind:
@@ -109,29 +139,44 @@ def _kind(use: Use, region: Region, trace: Trace, dimensions: int) -> Kind:
         raise UnsupportedModel(f"weight {use.parameter!r} acts as {' and '.join(sorted(roles))} of attention at once.")
     if region == "embeddings":  # a class token, a table of positions: added or put in front, not looked up
         return "embedding"
+    if use.operation in _TABLED and dimensions > 1:  # a table of positions within attention, as Swin's or DeBERTa's
+        return "embedding"
     if use.operation == "mul" and dimensions == 1:  # the scale of a norm that is written out, as Llama's
         return "norm"
+    if use.operation == "add" and dimensions == 1:  # a bias that is written out
+        return "bias"
     raise UnsupportedModel(
         f"parameter {use.parameter!r} is used by the operation {use.operation!r} (in the {region}), "
         "which is not understood."
     )
 
 
-def _feed_forwards(model: nn.Module, trace: Trace) -> list[FeedForward]:
-    places: dict[str, list[int | str]] = {}
+def _pairs(model: nn.Module, trace: Trace, places: _Places) -> tuple[list[FeedForward], list[str]]:
+    """Return the FFN pairs, and the weights of pairs that are narrower within than without: adapters, as PEFT's."""
+    uses: dict[str, list[Use]] = {}
     for use in trace.uses:
-        places.setdefault(use.parameter, []).append(use.place)
+        uses.setdefault(use.parameter, []).append(use)
     pairs: list[FeedForward] = []
+    adapters: list[str] = []
     for weight2, weight1 in trace.feeds.items():
-        where = places.get(weight1, []) + places.get(weight2, [])
-        if len(where) != 2 or where[0] != where[1] or not isinstance(where[0], int):
-            continue  # shared, in two places, or in the head
-        if weight1 in trace.attention or weight2 in trace.attention:
+        first_uses, second_uses = uses.get(weight1, []), uses.get(weight2, [])
+        runs = [use.entered for use in first_uses]
+        if runs != [use.entered for use in second_uses] or len(set(runs)) < len(runs):
+            continue  # shared with another layer
+        where = {(use.inside, places.of(use)) for use in (*first_uses, *second_uses)}
+        if len(where) != 1:
+            continue
+        ((inside, (_, block)),) = where
+        if not inside or block is None:
             continue
         lin1, lin2 = weight1.removesuffix(".weight"), weight2.removesuffix(".weight")
         first, second = model.get_submodule(lin1), model.get_submodule(lin2)
         if type(first) is not nn.Linear or type(second) is not nn.Linear:
             continue
-        if (first.in_features, first.out_features) == (second.out_features, second.in_features):
-            pairs.append(FeedForward(where[0], lin1, lin2, first.in_features, first.out_features))
-    return pairs
+        if first.out_features < min(first.in_features, second.out_features):
+            adapters += [weight1, weight2]
+        elif weight1 in trace.attention or weight2 in trace.attention:
+            continue
+        elif (first.in_features, first.out_features) == (second.out_features, second.in_features):
+            pairs.append(FeedForward(block, lin1, lin2, first.in_features, first.out_features))
+    return pairs, adapters

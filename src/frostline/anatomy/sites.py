@@ -22,11 +22,11 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from frostline.anatomy.accounting import Accounting, Place, Saved
-from frostline.anatomy.batches import example_batch
+from frostline.anatomy.batches import example_batch, with_decoder_inputs
 from frostline.anatomy.inventory import Site, Sites
 from frostline.anatomy.operations import operation_name
+from frostline.anatomy.recorder import WEIGHTED_OPERATIONS
 from frostline.anatomy.target import traced_for
-from frostline.anatomy.trace import WEIGHTED_OPERATIONS
 from frostline.errors import UnsupportedModel
 
 
@@ -41,7 +41,7 @@ def sites(model: nn.Module, batch: Mapping[str, Any] | None = None, *, device: s
             or the CPU for one on the meta device, when None; it need not be there, see `frostline.anatomy.target`.
 
     Raises:
-        UnsupportedModel: the forward pass cannot run on fake tensors, or the model has no single stack of blocks.
+        UnsupportedModel: the forward pass cannot run on fake tensors, or the model has no stacks of blocks.
         ConfigError: this torch knows no such device.
     """
     return _Tracer(model, batch, device).sites()
@@ -71,7 +71,8 @@ def kept(
 class _Tracer:
     def __init__(self, model: nn.Module, batch: Mapping[str, Any] | None, device: str | None) -> None:
         self._model = model
-        self._batch = _without_full_mask(model, batch if batch is not None else example_batch(model))
+        whole = batch if batch is not None else with_decoder_inputs(model, example_batch(model))
+        self._batch = _without_full_mask(model, whole)
         self._target = device or _device_of(model)
         with traced_for(self._target) as place:
             self._device = place
@@ -140,7 +141,9 @@ class _Tracer:
 
 
 class _Bottom(TorchFunctionMode):
-    """Lets the error signal reach the bottom: before the first block, what weights give needs a gradient."""
+    """Lets the error signal reach the bottom: before the first block, what weights give needs a gradient; and what is
+    looked up between two stacks, as for a decoder.
+    """
 
     def __init__(self, accounting: Accounting) -> None:
         super().__init__()
@@ -151,7 +154,9 @@ class _Bottom(TorchFunctionMode):
         self, func: Callable[..., Any], types: Iterable[type], args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        if self._accounting.region == "embeddings" and operation_name(func) in WEIGHTED_OPERATIONS:
+        name = operation_name(func)
+        outside = self._accounting.region == "embeddings" or (name == "embedding" and not self._accounting.inside)
+        if outside and name in WEIGHTED_OPERATIONS:
             for leaf in tree_leaves(result):
                 if isinstance(leaf, Tensor) and torch.is_grad_enabled() and leaf.is_floating_point():
                     self.found = True

@@ -7,169 +7,17 @@ can be traced as well as a loaded one.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
 
-from frostline.anatomy.batches import LABELS, example_batch
+from frostline.anatomy.batches import LABELS, example_batch, with_decoder_inputs
+from frostline.anatomy.recorder import Recorder, Trace
 from frostline.errors import UnsupportedModel
-
-# Position of (weight, bias) in the positional arguments of the operations that own weights, with their keyword names.
-WEIGHTED_OPERATIONS: dict[str, tuple[int | None, int | None]] = {
-    "linear": (1, 2),
-    "addmm": (2, 0),
-    "layer_norm": (2, 3),
-    "rms_norm": (2, None),
-    "group_norm": (2, 3),
-    "embedding": (1, None),
-    "conv1d": (1, 2),
-    "conv2d": (1, 2),
-}
-_LINEAR = frozenset({"linear", "addmm"})
-# Elementwise: output feature j depends on input feature j alone, so permuting features commutes with them.
-_ELEMENTWISE = frozenset(
-    {"gelu", "relu", "silu", "tanh", "sigmoid", "mish", "softplus", "leaky_relu", "elu", "relu6", "erf", "dropout"}
-    | {"mul", "add", "sub", "div", "pow", "rsub", "neg", "clamp", "clone", "contiguous", "to"}
-)
-_SHAPE_ONLY = frozenset({"size", "dim", "__get__", "numel", "stride", "is_contiguous", "data_ptr"})
-
-
-@dataclass(frozen=True, slots=True)
-class Use:
-    """One use of a parameter: by which operation, as its `weight`, `bias` or another operand, in which block."""
-
-    parameter: str
-    operation: str
-    role: str
-    place: int | str  # a depth, or "before", "between", "after"
-
-
-@dataclass(slots=True)
-class Trace:
-    """What one forward pass showed.
-
-    Attributes:
-        uses: every use of a parameter, in forward order.
-        calls: how often each block ran.
-        attention: weight name -> the roles it plays in attention (`query`, `key`, `value`, `output`).
-        feeds: weight of a Linear -> the one Linear weight that feeds it through elementwise functions only.
-    """
-
-    uses: list[Use] = field(default_factory=list)
-    calls: dict[str, int] = field(default_factory=dict)
-    order: list[str] = field(default_factory=list)
-    attention: dict[str, set[str]] = field(default_factory=dict)
-    feeds: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class _Origin:
-    """Where a tensor comes from: the Linear weights upstream, and whether only elementwise functions lie between."""
-
-    linears: frozenset[str]
-    elementwise: bool
-    softmax: bool = False
-    attention: bool = False
-
-
-_NOWHERE = _Origin(frozenset(), False)
-
-
-class _Recorder(TorchFunctionMode):
-    def __init__(self, names: Mapping[int, str]) -> None:
-        super().__init__()
-        self.trace = Trace()
-        self.place: int | str = "before"
-        self._names = names
-        self._origins: dict[int, _Origin] = {}
-        self._alive: list[Tensor] = []  # an id is only a name while its tensor lives
-        self._spoilt: set[str] = set()
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Iterable[type], args: Sequence[Any] = (), kwargs: Any = None
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        name = str(getattr(func, "__name__", func)).strip("_").removesuffix("_")
-        if name.startswith("r") and name[1:] in _ELEMENTWISE:  # __rmul__, __radd__
-            name = name[1:]
-        if getattr(func, "__name__", "") in _SHAPE_ONLY:
-            return result
-        inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        self._record_uses(name, args, kwargs or {}, inputs)
-        origin = self._origin_of(name, args, kwargs or {}, inputs)
-        for output in tree_leaves(result):
-            if isinstance(output, Tensor) and id(output) not in self._names:
-                self._origins[id(output)] = origin
-                self._alive.append(output)
-        return result
-
-    def _record_uses(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], inputs: list[Tensor]) -> None:
-        roles: dict[int, str] = {}
-        if name in WEIGHTED_OPERATIONS:
-            for role, position in zip(("weight", "bias"), WEIGHTED_OPERATIONS[name], strict=True):
-                operand = _operand(args, kwargs, position, role)
-                if operand is not None:
-                    roles[id(operand)] = role
-        for tensor in inputs:
-            if id(tensor) in self._names:
-                self.trace.uses.append(Use(self._names[id(tensor)], name, roles.get(id(tensor), "operand"), self.place))
-
-    def _origin_of(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], inputs: list[Tensor]) -> _Origin:
-        origins = [self._origins[id(t)] for t in inputs if id(t) in self._origins]
-        if name in _LINEAR:
-            weight = _operand(args, kwargs, WEIGHTED_OPERATIONS[name][0], "weight")
-            source = self._origins.get(id(_operand(args, kwargs, 1 if name == "addmm" else 0, "input")), _NOWHERE)
-            return self._linear(self._names.get(id(weight), ""), source)
-        if name == "scaled_dot_product_attention":
-            for role, tensor in zip(("query", "key", "value"), inputs, strict=False):
-                self._attend(role, self._origins.get(id(tensor), _NOWHERE))
-            return _Origin(frozenset(), False, attention=True)
-        if name in ("matmul", "bmm") and len(origins) == 2:
-            first, second = origins
-            if first.softmax and not second.softmax:
-                self._attend("value", second)
-                return _Origin(frozenset(), False, attention=True)
-            if len(first.linears) == len(second.linears) == 1 and not first.softmax:
-                self._attend("query", first)
-                self._attend("key", second)
-        linears = frozenset(itertools.chain.from_iterable(o.linears for o in origins))
-        elementwise = (
-            name in _ELEMENTWISE
-            and len(linears) == 1
-            and all(o.elementwise for o in origins)
-            and not any(id(t) in self._names for t in inputs)
-        )
-        if not elementwise:  # someone looks across the features: their order matters to him
-            self._spoilt.update(*(o.linears for o in origins if o.elementwise))
-        return _Origin(
-            linears,
-            elementwise,
-            softmax=name == "softmax" or any(o.softmax for o in origins),
-            attention=bool(origins) and all(o.attention for o in origins),
-        )
-
-    def _linear(self, weight: str, source: _Origin) -> _Origin:
-        if source.attention:
-            self.trace.attention.setdefault(weight, set()).add("output")
-        if source.elementwise:
-            (feeder,) = source.linears
-            self.trace.feeds[weight] = feeder
-        return _Origin(frozenset({weight}), True)
-
-    def _attend(self, role: str, origin: _Origin) -> None:
-        for weight in origin.linears:
-            self.trace.attention.setdefault(weight, set()).add(role)
-
-    def finish(self) -> Trace:
-        self.trace.feeds = {w: f for w, f in self.trace.feeds.items() if f not in self._spoilt}
-        return self.trace
 
 
 def trace_forward(model: nn.Module, stacks: Iterable[Sequence[str]], example: Mapping[str, Any] | None) -> Trace:
@@ -183,13 +31,12 @@ def trace_forward(model: nn.Module, stacks: Iterable[Sequence[str]], example: Ma
     Raises:
         UnsupportedModel: the forward pass cannot run on fake tensors, or no example could be made up.
     """
-    batch = dict(example) if example is not None else example_batch(model)
-    recorder = _Recorder({id(p): name for name, p in model.named_parameters()})
+    batch = with_decoder_inputs(model, example if example is not None else example_batch(model))
+    recorder = Recorder({id(p): name for name, p in model.named_parameters()})
     training = {module: module.training for module in model.modules()}
     with ExitStack() as cleanup:
-        for stack in stacks:
-            for depth, name in enumerate(stack):
-                _watch(model.get_submodule(name), name, depth, len(stack), recorder, cleanup)
+        for name in itertools.chain.from_iterable(stacks):
+            _watch(model.get_submodule(name), name, recorder, cleanup)
         try:
             model.eval()
             with FakeTensorMode(allow_non_fake_inputs=True) as fake, torch.no_grad():
@@ -211,23 +58,16 @@ def trace_forward(model: nn.Module, stacks: Iterable[Sequence[str]], example: Ma
     return recorder.finish()
 
 
-def _watch(block: nn.Module, name: str, depth: int, count: int, recorder: _Recorder, cleanup: ExitStack) -> None:
+def _watch(block: nn.Module, name: str, recorder: Recorder, cleanup: ExitStack) -> None:
     def enter(*_: Any) -> None:
-        recorder.place = depth
-        recorder.trace.calls[name] = recorder.trace.calls.get(name, 0) + 1
+        recorder.inside = True
         recorder.trace.order.append(name)
 
     def leave(*_: Any) -> None:
-        recorder.place = "after" if depth == count - 1 else "between"
+        recorder.inside = False
 
     cleanup.callback(block.register_forward_pre_hook(enter).remove)
     cleanup.callback(block.register_forward_hook(leave).remove)
-
-
-def _operand(args: Sequence[Any], kwargs: Mapping[str, Any], position: int | None, keyword: str) -> Any:
-    if position is None:
-        return None
-    return args[position] if position < len(args) else kwargs.get(keyword)
 
 
 def _to_fake(mode: FakeTensorMode, value: Any, device: torch.device) -> Any:

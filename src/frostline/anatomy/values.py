@@ -86,6 +86,7 @@ class Anatomy:
         unused: parameters that the traced forward pass never touched.
         frozen: parameters that arrived with `requires_grad=False`; no method ever thaws them.
         parameter_count: scalars in all parameters, the unused and frozen ones included.
+        attentions: names of the modules that hold a projection of queries, frozen ones included.
     """
 
     units: tuple[Unit, ...]
@@ -94,6 +95,7 @@ class Anatomy:
     unused: tuple[str, ...]
     frozen: tuple[str, ...]
     parameter_count: int
+    attentions: tuple[str, ...] = ()
 
     def unit(self, name: str) -> Unit:
         """Return the unit of that name; raises KeyError."""

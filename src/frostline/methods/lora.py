@@ -49,8 +49,10 @@ class Lora(base.ConstantMethod):
         for target in self.settings.targets:
             found = [unit.name.removesuffix(".weight") for unit in anatomy.in_region("blocks") if unit.kind == target]
             if not found:
+                there = sorted({unit.kind for unit in anatomy.in_region("blocks")} & set(_TARGETS))
                 raise UnsupportedModel(
-                    f"method {self.name!r}: no weight of kind {target!r} was found in {type(model).__name__}."
+                    f"method {self.name!r}: no weight of kind {target!r} was found in {type(model).__name__}; "
+                    f"choose targets among {', '.join(there) or 'none: no kind that it knows is there'}."
                 )
             modules[target] = found
         trainable = {name: p.requires_grad for name, p in model.named_parameters()}

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from frostline.anatomy import discover
+from frostline.anatomy import Anatomy, discover
 from frostline.meter.steps import Steps, meta_step
 from frostline.methods.knapsack import best_set
 from frostline.planner.limits import Limits
@@ -65,6 +65,15 @@ class Prices:
         costs = list(self.costs.values())
         names = [list(self.costs)[i] for i in best_set(costs, costs, self.levels, self.depths, capacity)]
         return frozenset().union(*(self.units[name] for name in names))
+
+
+def priceable(anatomy: Anatomy) -> bool:
+    """Tell whether what a set of weights takes is nearly the sum of what each takes.
+
+    It is not where tables of positions train within blocks (Swin, T5): attention then keeps matrices of scores, for
+    which no weight has a price.
+    """
+    return not any(unit.kind == "embedding" for unit in anatomy.in_region("blocks"))
 
 
 def traced(steps: Steps, **how: Any) -> Profile:

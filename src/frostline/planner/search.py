@@ -14,11 +14,11 @@ from typing import Any
 
 from frostline.anatomy import Anatomy, discover
 from frostline.budget import written
-from frostline.errors import BudgetInfeasible
+from frostline.errors import BudgetInfeasible, UnsupportedModel
 from frostline.meter.steps import Steps, meta_step
 from frostline.planner.ladder import Rung
 from frostline.planner.limits import MARGIN, Limits
-from frostline.planner.pricing import heaviest, prices, traced
+from frostline.planner.pricing import heaviest, priceable, prices, traced
 from frostline.planner.rehearsal import Rehearsal, rehearse
 
 MOST = 2**14
@@ -64,6 +64,7 @@ def search(
         BudgetInfeasible: none fits; names the smallest budget that one would, or the limit that cannot be kept.
     """
     attempt = _Attempt(steps, limits, 1 if whole else steps.batch_size, how)
+    rungs = attempt.possible(rungs)
     found: list[Tried] = []
     for rung in attempt.hopeful(rungs):
         for candidate in attempt.whole_and_split(rung):
@@ -94,7 +95,7 @@ def search(
 def smallest(steps: Steps, rungs: Sequence[Rung], *, whole: bool = False, **how: Any) -> Tried:
     """Return what takes least: the last rung, or the last that splits the batch, whole or in the most parts."""
     attempt = _Attempt(steps, Limits(0), 1 if whole else steps.batch_size, how)
-    return min(map(attempt.at, attempt.ends(rungs)), key=lambda tried: tried.rehearsal.peak)
+    return min(map(attempt.at, attempt.ends(attempt.possible(rungs))), key=lambda tried: tried.rehearsal.peak)
 
 
 def largest(steps: Steps, limits: Limits, rung: Rung, **how: Any) -> int:
@@ -137,6 +138,11 @@ class _Attempt:
     examples: int
     how: dict[str, Any]
     tried: dict[str, Tried] = field(default_factory=dict)
+
+    def possible(self, rungs: Sequence[Rung]) -> Sequence[Rung]:
+        """Return the rungs without those made for a budget, where a model allows no prices and there are others."""
+        plain = [rung for rung in rungs if not rung.budgeted]
+        return rungs if len(plain) in (0, len(rungs)) or priceable(self._anatomy) else plain
 
     def hopeful(self, rungs: Sequence[Rung]) -> Iterator[Rung]:
         """Yield the rungs in order, without those that have no chance.
@@ -202,6 +208,11 @@ class _Attempt:
         how = {**self.how, "parts": rung.parts, "anatomy": self._anatomy}
         if not rung.budgeted:
             return Tried(rung, part, rehearse(part, worst=True, **how))
+        if not priceable(self._anatomy):
+            raise UnsupportedModel(
+                f"method 'auto' cannot be held to a budget on {self.steps.model}: tables of positions train within its "
+                "blocks, and attention then keeps more than the sum of their prices; choose another method."
+            )
         paid = prices(traced(part, **how), part.optimizer_state)
         settings, taken = heaviest(part, paid, self.limits, **how)
         return Tried(rung, replace(part, settings=settings), taken, paid.share(settings["capacity"]))

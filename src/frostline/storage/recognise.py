@@ -30,11 +30,10 @@ def kinds(model: nn.Module, anatomy: Anatomy) -> Iterator[tuple[str, nn.Module, 
     if chunked_loss(model) is not None:
         yield "loss", model, "loss"
     second = {pair.lin2 for pair in anatomy.feed_forwards}
-    attention = _attention_modules(anatomy)
     for name, module in model.named_modules():
         if name in anatomy.blocks:
             yield name, module, "block"
-        elif name in attention:
+        elif name in anatomy.attentions:
             yield name, module, "attention"
         else:
             kind = _kind(module)
@@ -83,9 +82,3 @@ def _needs_whole_input(module: nn.Module) -> bool:
 
 def _is_activation(module: nn.Module) -> bool:
     return isinstance(module, StoredActivation) or kind_of(module) is not None
-
-
-def _attention_modules(anatomy: Anatomy) -> set[str]:
-    """Return the modules that hold the projections of the queries: those that transformers hands to its interface."""
-    queries = (u.name for u in anatomy.units if u.kind in ("query", "query_key_value") and u.name.endswith(".weight"))
-    return {name.removesuffix(".weight").rpartition(".")[0] for name in queries}

@@ -8,6 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import frostline
+from architectures import ARCHITECTURES
+from frostline.errors import StorageError
 from frostline.storage.codecs import Exact
 from frostline.storage.operations.recompute import StoredBlock
 from storage_checks import gradients, saved_bytes
@@ -129,3 +132,53 @@ def test_two_blocks_in_a_row_and_a_weight_used_twice() -> None:
     first, second = _run(stock, _run(stock, hidden)), _run(ours, _run(ours, hidden))
     mine = gradients(second, [hidden, *ours.parameters()])
     torch.testing.assert_close(mine, gradients(first, [hidden, *stock.parameters()]))
+
+
+def test_a_cache_of_keys_stays_empty_and_one_that_holds_some_is_refused() -> None:
+    architecture = ARCHITECTURES["Llama"]
+    model, batch = architecture.make(use_cache=True).double(), architecture.batch(torch.float64)
+    loss = model(**batch).loss
+    exact = torch.autograd.grad(loss, list(model.parameters()))
+    frostline.prepare(model, storage={"block": "exact"}, example=batch)
+    output = model(**batch)
+    assert not output.past_key_values.get_seq_length()
+    ours = torch.autograd.grad(output.loss, list(model.parameters()))
+    for mine, stock in zip(ours, exact, strict=True):
+        torch.testing.assert_close(mine, stock, rtol=1e-9, atol=1e-12)
+    with torch.no_grad():
+        filled = model.model(input_ids=batch["input_ids"]).past_key_values
+    assert filled.get_seq_length()
+    with pytest.raises(StorageError, match=r"^model\.layers\.0: a cache of keys and values came with the batch"):
+        model(input_ids=batch["input_ids"], past_key_values=filled)
+
+
+class _HandsOn(_Block):
+    """Returns what it was given beside its own output, as T5's blocks do with their positions."""
+
+    def forward(self, hidden: Tensor, mask: Tensor | None = None, bias: Tensor | None = None) -> tuple[Tensor, Any]:
+        return super().forward(hidden, mask, bias)[0], bias
+
+
+class _StoredHandsOn(StoredBlock, _HandsOn):
+    pass
+
+
+@pytest.mark.parametrize("trains", [False, True])
+def test_what_a_block_hands_on_is_not_its_own(trains: bool) -> None:
+    torch.manual_seed(0)
+    stock, ours = (torch.nn.ModuleList(cls() for _ in range(3)).double() for cls in (_HandsOn, _StoredHandsOn))
+    ours.load_state_dict(stock.state_dict())
+    for block in ours:
+        vars(block).update(_storage=Exact(), _site="block", _trials={})
+    found = []
+    for blocks in (stock, ours):
+        torch.manual_seed(3)
+        hidden, bias = _hidden(), torch.randn(24, dtype=torch.float64).requires_grad_(trains)
+        start = hidden
+        for block in blocks:
+            hidden, bias = block(hidden, None, bias)
+        assert bias.requires_grad is trains
+        found.append((hidden, gradients(hidden, [start, *blocks.parameters()])))
+    assert torch.equal(found[0][0], found[1][0])
+    for first, second in zip(found[0][1], found[1][1], strict=True):
+        torch.testing.assert_close(second, first, rtol=1e-10, atol=1e-12)

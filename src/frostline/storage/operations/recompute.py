@@ -16,7 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+from transformers import Cache
 
+from frostline.errors import StorageError
 from frostline.storage.codecs import Codec
 from frostline.storage.first_order import first_order
 from frostline.storage.kept import keep_shared, offer_kept
@@ -35,9 +37,15 @@ class StoredBlock(nn.Module):
     _on_trial = False
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Return what the plain block returns."""
+        """Return what the plain block returns, and leave a cache of keys and values empty.
+
+        Raises:
+            StorageError: the cache holds something, which would be appended to twice.
+        """
         if self._on_trial:
             return super().forward(*args, **kwargs)
+        args = tuple(self._without_cache(value) for value in args)
+        kwargs = {key: self._without_cache(value) for key, value in kwargs.items()}
         call = _Call(super().forward, args, kwargs)
         weights = [p for p in self.parameters() if p.requires_grad]
         if not torch.is_grad_enabled() or not call.tensors or not (weights or call.needs_grad):
@@ -47,18 +55,32 @@ class StoredBlock(nn.Module):
         outputs = _recompute(call, self._storage, self._site, self._unread, *call.take(), *weights)
         return call.returned(outputs)
 
+    def _without_cache(self, value: Any) -> Any:
+        if not isinstance(value, Cache) or not torch.is_grad_enabled():
+            return value
+        found = (getattr(module, "layer_idx", None) for module in self.modules())
+        own = next((index for index in found if isinstance(index, int)), 0)
+        if value.get_seq_length(own):
+            raise StorageError(
+                f"{self._site}: a cache of keys and values came with the batch, and a block that runs again in "
+                "backward would append to it twice; leave out past_key_values, or set storage of 'block' to 'stock'."
+            )
+        return None
+
 
 class _Call:
     """A block's call: its tensors of numbers, which autograd must see, apart from all other arguments.
 
     The first tensor is the hidden state; another is taken along only if it needs a gradient. What is left (masks,
-    rotary embeddings) is held as it is: the blocks share it.
+    rotary embeddings) is held as it is: the blocks share it. What of that is handed on as an output, as T5's positions
+    are, goes past the node: autograd would make it the node's own, and so the node's input as well.
     """
 
     def __init__(self, run: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._run = run
         self._leaves, self._spec = tree_flatten((args, kwargs))
         self._returned: TreeSpec | None = None
+        self._passed: dict[int, Tensor] = {}  # by place among the outputs
         numbers = [i for i, leaf in enumerate(self._leaves) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
         self._places = [i for n, i in enumerate(numbers) if n == 0 or self._leaves[i].requires_grad]
 
@@ -84,11 +106,14 @@ class _Call:
             leaves[place] = tensor
         args, kwargs = tree_unflatten(leaves, self._spec)
         outputs, self._returned = tree_flatten(self._run(*args, **kwargs))
-        return outputs
+        held = {id(leaf) for leaf in self._leaves if isinstance(leaf, Tensor)}
+        self._passed = {place: output for place, output in enumerate(outputs) if id(output) in held}
+        return [None if place in self._passed else output for place, output in enumerate(outputs)]
 
     def returned(self, outputs: Sequence[Any]) -> Any:
         assert self._returned is not None
-        return tree_unflatten(list(outputs), self._returned)
+        whole = [self._passed.get(place, output) for place, output in enumerate(outputs)]
+        return tree_unflatten(whole, self._returned)
 
     def __len__(self) -> int:
         return len(self._places)
@@ -137,7 +162,8 @@ class _Recompute(torch.autograd.Function):
             torch.autocast(ctx.device.type, dtype, enabled=enabled),
         ):
             outputs = ctx.call(inputs)
-        pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if g is not None and o.requires_grad]
+        returned = zip(outputs, grads, strict=True)
+        pairs = [(o, g) for o, g in returned if g is not None and isinstance(o, Tensor) and o.requires_grad]
         wanted = [*(t for t in inputs if t.requires_grad), *ctx.weights]
         found = iter(torch.autograd.grad([o for o, _ in pairs], wanted, [g for _, g in pairs], allow_unused=True))
         of_inputs = [next(found) if need else None for need in needs]
