@@ -98,6 +98,13 @@ def test_every_contract_of_every_architecture_is_written_down(pytestconfig: pyte
     }
 
 
+QUICK = ("BERT", "ALBERT", "ViT", "GPT-2", "Llama", "T5")
+"""Those of the default suite: each is the only one of its kind here."""
+every_architecture = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in ARCHITECTURES]
+)
+
+
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_anatomy(name: str, shown: Shown) -> None:
     architecture = ARCHITECTURES[name]
@@ -126,7 +133,7 @@ def test_what_is_not_understood_is_refused_and_left_as_it_was(name: str, shown: 
 
 
 @pytest.mark.parametrize("storage", STORED)
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@every_architecture
 def test_storage(name: str, storage: str, shown: Shown) -> None:
     architecture, anatomy = ARCHITECTURES[name], anatomy_of(name)
     model, values = architecture.make(), architecture.batch()
@@ -155,7 +162,7 @@ def test_storage(name: str, storage: str, shown: Shown) -> None:
 
 
 @pytest.mark.parametrize(("method", "settings"), METHOD_SETTINGS, ids=METHOD_IDS)
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@every_architecture
 def test_method(name: str, method: str, settings: dict[str, Any], shown: Shown) -> None:
     """Three steps: frozen weights stay to the bit, all others have stock's gradient, and the plain model comes out."""
     architecture, anatomy = ARCHITECTURES[name], anatomy_of(name)
@@ -173,7 +180,7 @@ def test_method(name: str, method: str, settings: dict[str, Any], shown: Shown) 
 
 
 @pytest.mark.parametrize(("method", "settings"), CHANGING, ids=[method for method, _ in CHANGING])
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@every_architecture
 def test_method_with_blocks_that_run_again(name: str, method: str, settings: dict[str, Any], shown: Shown) -> None:
     """The same of what a block's second run may mistake: which of its inputs and weights need a gradient."""
     again = {"preset": "lossless", "block": "exact", "loss": "stock"}  # a loss that stock computes in float32
@@ -252,7 +259,7 @@ def _require_adapters_gradients(model: nn.Module, exact: dict[str, Tensor]) -> N
             torch.testing.assert_close(p.grad, exact[key], rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@every_architecture
 def test_weights_in_bfloat16(name: str, shown: Shown) -> None:
     """One step, three quarters of the units frozen: stock's forward pass, nearly its gradient, and frozen stays."""
     architecture, anatomy = ARCHITECTURES[name], anatomy_of(name)
@@ -279,7 +286,7 @@ def test_weights_in_bfloat16(name: str, shown: Shown) -> None:
 
 
 @pytest.mark.parametrize("case", PREDICTED)
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@every_architecture
 def test_prediction(name: str, case: str, shown: Shown) -> None:
     architecture, anatomy = ARCHITECTURES[name], anatomy_of(name)
     steps = Steps(name, 32, count=3, **PREDICTED[case])
