@@ -59,7 +59,8 @@ class TrainConfig(BaseModel):
     max_train: int | None = Field(None, ge=1, description="train on this many examples only")
     metric: str | None = Field(
         None,
-        description="`accuracy`, `matthews`, `f1`, `macro_f1`; `pearson`, `spearman`, `mse`, `mae`; or the task's own",
+        description="`accuracy`, `matthews`, `f1`, `macro_f1`; `pearson`, `spearman`, `mse`, `mae`; `perplexity`, "
+        "`token_accuracy`; the task's own if left out",
     )
     max_length: int = Field(128, ge=1, description="tokens; longer texts are cut, and counted")
     image_size: int | None = Field(None, ge=1, description="pixels in height and width; the model's own if left out")

@@ -97,6 +97,12 @@ class Task(ABC):
     columns: ClassVar[tuple[str, ...]]
     """Keys that name its columns or say how they are separated: of `TrainConfig`, flags of `eval` and `predict`."""
 
+    def labels(self, rows: datasets.Dataset) -> NDArray[Any] | None:
+        """Return what the outputs of rows are scored against; None if they have no labels."""
+        import numpy as np
+
+        return np.asarray(rows["label"]) if "label" in rows.column_names else None
+
     def settled(self, label_names: tuple[str, ...]) -> str:
         """Return the value of `TrainConfig.task` that says the same whatever the data look like."""
         return self.head

@@ -1,12 +1,12 @@
-"""What a task asks for: one of some classes (classification) or a number (regression)."""
+"""What a task asks for: one of some classes (classification), a number (regression), the next token of a text."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Literal
 
-Kind = Literal["classification", "regression"]
-AskedKind = Literal["auto", "classification", "regression"]
+Kind = Literal["classification", "regression", "language-modeling"]
+AskedKind = Literal["auto", "classification", "regression", "language-modeling"]
 """What a caller may ask for; `auto` lets the data tell."""
 
 

@@ -1,7 +1,8 @@
-"""Metrics of classification and regression, all computed by scikit-learn and SciPy."""
+"""Metrics by name: of classes and scores, computed by scikit-learn and SciPy; of a language, by their definition."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,8 @@ class Metric:
     """A function of (predictions, labels), each of shape (rows,), whose result's first key is the metric's name."""
 
     kind: Kind
-    """Which tasks it serves: predictions and labels are class indices in classification, numbers in regression."""
+    """Which tasks it serves: predictions and labels are class indices in classification, numbers in regression; what
+    they are elsewhere the task says."""
     compute: Callable[[Any, Any], Scores]
     greater_is_better: bool = True
 
@@ -98,6 +100,25 @@ def mae(predictions: Values, labels: Values) -> Scores:
     return {"mae": score, "pearson": correlation.of("pearson", predictions, labels)}
 
 
+def perplexity(outputs: NDArray[np.floating[Any]], labels: Any) -> Scores:
+    """Return {"perplexity", "token_accuracy"}: exp of the mean loss over all tokens, however they are spread over rows,
+    1 at best; and the share of tokens that were held for the likeliest, in [0, 1].
+
+    Args:
+        outputs: as `frostline.tasks.next_tokens.foretold` gives them, shape (rows, 3).
+        labels: not looked at: a text's labels are its own tokens.
+    """
+    loss, right, tokens = outputs.reshape(-1, 3).sum(0).tolist()
+    mean = loss / tokens
+    # A float64 ends near exp(709); a model so far off has diverged.
+    return {"perplexity": math.exp(mean) if mean < 709 else math.inf, "token_accuracy": right / tokens}
+
+
+def token_accuracy(outputs: NDArray[np.floating[Any]], labels: Any) -> Scores:
+    """Return {"token_accuracy", "perplexity"}, see `perplexity`."""
+    return dict(reversed(perplexity(outputs, labels).items()))
+
+
 def decisions(outputs: NDArray[Any]) -> NDArray[Any]:
     """Return what a model's outputs, shape (rows, classes or 1), say of each row: the best class, or the score."""
     result: NDArray[Any] = outputs[:, 0] if outputs.shape[1] == 1 else outputs.argmax(-1)
@@ -113,8 +134,14 @@ METRICS: Mapping[str, Metric] = {
     "spearman": Metric("regression", spearman),
     "mse": Metric("regression", mse, greater_is_better=False),
     "mae": Metric("regression", mae, greater_is_better=False),
+    "perplexity": Metric("language-modeling", perplexity, greater_is_better=False),
+    "token_accuracy": Metric("language-modeling", token_accuracy),
 }
-DEFAULT: Mapping[Kind, str] = {"classification": "accuracy", "regression": "pearson"}
+DEFAULT: Mapping[Kind, str] = {
+    "classification": "accuracy",
+    "regression": "pearson",
+    "language-modeling": "perplexity",
+}
 
 
 def get_metric(name: str, kind: Kind) -> Metric:

@@ -64,13 +64,10 @@ class TextClassification(ClassTask):
         """Return the texts as tokens; ConfigError if the model has fewer positions than `max_length`."""
         from transformers import DataCollatorWithPadding
 
-        from frostline.models import longest_text
+        from frostline.models import require_positions
 
-        limit, longest = longest_text(loaded.model), config.max_length
-        if limit is not None and longest > limit:
-            raise ConfigError(
-                f"max_length={longest} is more than the model's {limit} positions; say max_length={limit} or less."
-            )
+        longest = config.max_length
+        require_positions(loaded.model, longest)
 
         def tokens(batch: dict[str, list[Any]]) -> dict[str, Any]:
             encoded = loaded.processor(*_texts(batch), truncation=True, max_length=longest)

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from frostline.config import make_config
 from frostline.errors import ConfigError, DataError
 from frostline.models import Loaded, quiet
@@ -47,10 +45,11 @@ def evaluate_model(
         examples = _own_validation(record, task, names)
     else:
         examples = task.read_examples(data, names, _given(task, columns))
-    if "label" not in examples.column_names:
+    labels = task.labels(examples)
+    if labels is None:
         raise DataError(f"{data} has no labels to score against; use `frostline predict`, or name the column: --label.")
     outputs = task.outputs(loaded, examples, batch_size, _max_length(record))
-    scores: dict[str, float | int] = dict(scorer(outputs, np.asarray(examples["label"])))
+    scores: dict[str, float | int] = dict(scorer(outputs, labels))
     return {**scores, "examples": len(examples)}
 
 

@@ -153,7 +153,7 @@ def _attempt(
         folder.create()
     write_json(folder.run, record)
     write_json(folder.plan, tuner.plan.to_json())
-    _announce(console, config, data, tuner, encoded)
+    _announce(console, config, record, data, tuner, encoded)
 
     def score(prediction: EvalPrediction) -> dict[str, float]:
         if encoded.outputs is not None:
@@ -269,9 +269,11 @@ def _checkpoint_to_resume(folder: RunFolder, former: dict[str, Any] | None, conf
     return found
 
 
-def _announce(console: Console, config: TrainConfig, data: TaskData, tuner: Tuner, encoded: Encoded) -> None:
+def _announce(
+    console: Console, config: TrainConfig, record: dict[str, Any], data: TaskData, tuner: Tuner, encoded: Encoded
+) -> None:
     plan = tuner.plan
-    asked = f"{len(data.label_names)} classes" if data.label_names else "regression"
+    asked = f"{len(data.label_names)} classes" if data.label_names else record["task"]
     console.print(
         f"{config.method} on {plan.model} ({config.model}), {data.name}: {len(data.train):,} train, "
         f"{len(data.validation):,} validation, {asked}",
