@@ -59,13 +59,20 @@ class TrainConfig(BaseModel):
     max_train: int | None = Field(None, ge=1, description="train on this many examples only")
     metric: str | None = Field(
         None,
-        description="`accuracy`, `matthews`, `f1`, `macro_f1`; `pearson`, `spearman`, `mse`, `mae`; `perplexity`, "
-        "`token_accuracy`; the task's own if left out",
+        description="`accuracy`, `matthews`, `f1`, `macro_f1`; `pearson`, `spearman`, `mse`, `mae`; `squad_f1`, "
+        "`exact_match`; `perplexity`, `token_accuracy`; the task's own if left out",
     )
     max_length: int = Field(128, ge=1, description="tokens; longer texts are cut, and counted")
     image_size: int | None = Field(None, ge=1, description="pixels in height and width; the model's own if left out")
     augmentation: Literal["none", "flip", "crop", "resized_crop"] | None = Field(
         None, description="of images that train: none, flip, crop (the default), resized_crop"
+    )
+
+    stride: int | None = Field(
+        None, ge=0, description="tokens that two windows of a passage share; a third of max_length if left out"
+    )
+    null_threshold: float | None = Field(
+        None, description="how much better than the best answer none has to be to be given; 0 if left out"
     )
 
     epochs: float = Field(3.0, gt=0, description="passes over the training data")

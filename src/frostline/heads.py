@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from frostline.errors import ConfigError, UnsupportedModel, nearest
 
-CLASSIFICATION = "classification"
-QUESTION_ANSWERING = "question-answering"
-TOKEN_CLASSIFICATION = "token-classification"
-LANGUAGE_MODELING = "language-modeling"
+CLASSIFICATION: Final = "classification"
+QUESTION_ANSWERING: Final = "question-answering"
+TOKEN_CLASSIFICATION: Final = "token-classification"
+LANGUAGE_MODELING: Final = "language-modeling"
 
 _FACTORIES = {
     CLASSIFICATION: ("AutoModelForSequenceClassification", "AutoModelForImageClassification"),

@@ -72,6 +72,7 @@ def load_pretrained(
     read_processor: Callable[[str], Any],
     label_names: Sequence[str] | None,
     purpose: str,
+    new_head: bool | None = None,
     **options: Any,
 ) -> Loaded:
     """Load a model in float32, and what makes its inputs.
@@ -82,6 +83,7 @@ def load_pretrained(
         read_processor: gives the tokenizer or image processor of a folder or Hub name.
         label_names: classes, in order, none of them for a score; None keeps the head the model comes with.
         purpose: what it is loaded for, for messages.
+        new_head: whether the head may be random weights that are yet to be trained; if None, where classes are given.
         options: more of `from_pretrained`.
 
     Raises:
@@ -107,7 +109,8 @@ def load_pretrained(
         _require_vocabulary(name, processor)
     # `ignore_mismatched_sizes` makes anew what does not fit, which is for a head alone.
     lost = {*loading["missing_keys"], *(entry[0] for entry in loading["mismatched_keys"])}
-    _require_weights(name, model, lost, purpose, head_needed=label_names is None)
+    head_needed = label_names is None if new_head is None else not new_head
+    _require_weights(name, model, lost, purpose, head_needed=head_needed)
     return Loaded(model, processor, _sha256(Path(source), model))
 
 

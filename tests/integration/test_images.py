@@ -250,8 +250,8 @@ def test_bad_keys_are_refused_before_anything_is_written(
 
 def test_models_of_texts_refuse_keys_of_images(command: Any, tiny: Path, task: Path, tmp_path: Path) -> None:
     for word, said in (
-        ("image_size=32", "image_size=32 is for models of images"),
-        ("augmentation=flip", "augmentation='flip' is for models of images"),
+        ("image_size=32", "image_size=32 is nothing for texts"),
+        ("augmentation=flip", "augmentation='flip' is nothing for texts"),
         ("image=img", "image='img' names no column of texts"),
     ):
         done = command("train", f"model={tiny}", f"data={task}", word, "--output", tmp_path / "run")

@@ -202,7 +202,7 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
         ({"data": "story.txt", "validation": "story.txt"}, "validation is the same text as one of training's"),
         ({"data": "one.txt"}, "leaves one side without text"),
         ({"data": "story.txt", "label": "mood"}, "label='mood' names no column of plain texts"),
-        ({"data": "story.txt", "image_size": 8}, "image_size=8 is for models of images"),
+        ({"data": "story.txt", "image_size": 8}, "image_size=8 is nothing for plain texts"),
     ],
 )
 def test_data_that_cannot_be_learnt_from_are_refused(

@@ -30,12 +30,15 @@ def task_of_model(folder: Path) -> Task:
 
 def _task(asked: str, model: str) -> Task:
     from frostline.errors import ConfigError
-    from frostline.heads import LANGUAGE_MODELING
+    from frostline.heads import LANGUAGE_MODELING, QUESTION_ANSWERING
     from frostline.model_configs import config_of, reads_images
     from frostline.tasks.image_classification import ImageClassification
     from frostline.tasks.language_modeling import LanguageModeling
+    from frostline.tasks.question_answering import QuestionAnswering
     from frostline.tasks.text_classification import TextClassification
 
+    if asked == QUESTION_ANSWERING:
+        return QuestionAnswering()
     if asked == LANGUAGE_MODELING:
         return LanguageModeling()
     try:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from frostline.errors import DataError
+from frostline.errors import ConfigError, DataError
 from frostline.heads import CLASSIFICATION
 from frostline.tasks.kinds import Kind, kind_of
 
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from frostline.config import TrainConfig
     from frostline.models import Loaded
 
+_OWN_KEYS = ("image_size", "augmentation", "stride", "null_threshold")
 Scores = dict[str, float]
 Inputs = dict[str, Any]
 """Keyword arguments of a forward pass."""
-Scorer = Callable[["NDArray[Any]", "NDArray[Any]"], Scores]
+Scorer = Callable[["NDArray[Any]", Any], Scores]
 """From a model's outputs and the labels of the same rows to scores, the metric that decides first."""
 
 
@@ -96,12 +97,12 @@ class Task(ABC):
     """What it reads, in the plural."""
     columns: ClassVar[tuple[str, ...]]
     """Keys that name its columns or say how they are separated: of `TrainConfig`, flags of `eval` and `predict`."""
+    keys: ClassVar[tuple[str, ...]] = ()
+    """Keys of `TrainConfig` that not every task has, and this one does."""
 
-    def labels(self, rows: datasets.Dataset) -> NDArray[Any] | None:
-        """Return what the outputs of rows are scored against; None if they have no labels."""
-        import numpy as np
-
-        return np.asarray(rows["label"]) if "label" in rows.column_names else None
+    def labels(self, rows: datasets.Dataset) -> Any:
+        """Return what the outputs of rows are scored against, one of each; None if they have no labels."""
+        return rows["label"] if "label" in rows.column_names else None
 
     def settled(self, label_names: tuple[str, ...]) -> str:
         """Return the value of `TrainConfig.task` that says the same whatever the data look like."""
@@ -110,6 +111,12 @@ class Task(ABC):
     def classes(self, loaded: Loaded) -> tuple[str, ...]:
         """Return the classes of a trained model."""
         return ()
+
+    def refuse_keys(self, config: TrainConfig) -> None:
+        """Raise ConfigError where a key is given that only other tasks have."""
+        for key in _OWN_KEYS:
+            if key not in self.keys and getattr(config, key) is not None:
+                raise ConfigError(f"{key}={getattr(config, key)!r} is nothing for {self.reads}; leave it out.")
 
     @abstractmethod
     def read(self, config: TrainConfig) -> TaskData:

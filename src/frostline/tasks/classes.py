@@ -46,7 +46,7 @@ class ClassTask(Task):
             found(classes, classes)  # refuses classes that it cannot score, before anything is written
 
         def score(outputs: NDArray[Any], labels: NDArray[Any]) -> Scores:
-            return found(decisions(outputs), labels)
+            return found(decisions(outputs), np.asarray(labels))
 
         return score
 

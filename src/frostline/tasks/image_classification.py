@@ -34,9 +34,11 @@ class ImageClassification(ClassTask):
     pipeline = "image-classification"
     reads = "images"
     columns = ("image", "label")
+    keys = ("image_size", "augmentation")
 
     def read(self, config: TrainConfig) -> TaskData:
         """Return the data of a run; every image has been decoded once."""
+        self.refuse_keys(config)
         if config.task == "regression":
             raise ConfigError("task=regression is for texts; images are classified: leave task out.")
         self.refuse_columns({key: getattr(config, key) for key in ("text", "text_pair", "delimiter")})

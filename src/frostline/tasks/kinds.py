@@ -1,13 +1,13 @@
-"""What a task asks for: one of some classes (classification), a number (regression), the next token of a text."""
+"""What a task asks for: a class (classification), a number (regression), or what its head is named after."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Literal
 
-Kind = Literal["classification", "regression", "language-modeling"]
-AskedKind = Literal["auto", "classification", "regression", "language-modeling"]
-"""What a caller may ask for; `auto` lets the data tell."""
+Kind = Literal["classification", "regression", "question-answering", "language-modeling"]
+AskedKind = Literal["auto", "classification", "regression", "question-answering", "language-modeling"]
+"""What a caller may ask for; `auto` lets the data tell classes from scores."""
 
 
 def kind_of(label_names: Sequence[str]) -> Kind:

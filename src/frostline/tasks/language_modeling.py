@@ -36,9 +36,7 @@ class LanguageModeling(Task):
 
     def read(self, config: TrainConfig) -> TaskData:
         """Return the data of a run: a row is a document, {"text"}."""
-        for key in ("image_size", "augmentation"):
-            if getattr(config, key) is not None:
-                raise ConfigError(f"{key}={getattr(config, key)!r} is for models of images; leave it out.")
+        self.refuse_keys(config)
         keys = ("text", "text_pair", "image", "label", "delimiter")
         self.refuse_columns({key: getattr(config, key) for key in keys})
         train, own = read_train(config.data, config.validation)
@@ -48,7 +46,7 @@ class LanguageModeling(Task):
             train=_rows(train.texts),
             validation=_rows(held.texts),
             label_names=(),
-            metric=DEFAULT["language-modeling"],
+            metric=DEFAULT[LANGUAGE_MODELING],
             name=train.name,
             sha256=sha256,
         )
@@ -129,7 +127,7 @@ class LanguageModeling(Task):
 
     def scorer(self, metric: str | None, label_names: tuple[str, ...]) -> Scorer:
         """Return what scores outputs, shape (rows, 3); the labels are not looked at."""
-        return get_metric(metric or DEFAULT["language-modeling"], "language-modeling")
+        return get_metric(metric or DEFAULT[LANGUAGE_MODELING], LANGUAGE_MODELING)
 
     def outputs(self, loaded: Loaded, rows: datasets.Dataset, batch_size: int, max_length: int | None) -> NDArray[Any]:
         """Return of each text, as `next_tokens.foretold` does, the summed loss, the right tokens, and all of them."""

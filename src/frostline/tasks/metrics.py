@@ -1,9 +1,9 @@
-"""Metrics by name: of classes and scores, computed by scikit-learn and SciPy; of a language, by their definition."""
+"""Metrics by name, computed by scikit-learn, SciPy and torchmetrics; of a language, by their definition."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,15 +22,15 @@ Scores = dict[str, float]
 
 @dataclass(frozen=True)
 class Metric:
-    """A function of (predictions, labels), each of shape (rows,), whose result's first key is the metric's name."""
+    """A function of (predictions, labels), one of each row, whose result's first key is the metric's name."""
 
     kind: Kind
-    """Which tasks it serves: predictions and labels are class indices in classification, numbers in regression; what
-    they are elsewhere the task says."""
+    """Which tasks it serves: predictions and labels are class indices in classification, numbers in regression, answers
+    and lists of right ones in question answering, losses and nothing in language modelling."""
     compute: Callable[[Any, Any], Scores]
     greater_is_better: bool = True
 
-    def __call__(self, predictions: Values, labels: Values) -> Scores:
+    def __call__(self, predictions: Any, labels: Any) -> Scores:
         """Return the scores."""
         return self.compute(predictions, labels)
 
@@ -100,6 +100,43 @@ def mae(predictions: Values, labels: Values) -> Scores:
     return {"mae": score, "pearson": correlation.of("pearson", predictions, labels)}
 
 
+def squad_f1(predictions: Sequence[str], answers: Sequence[Sequence[str]]) -> Scores:
+    """Return {"squad_f1", "exact_match"}: SQuAD's F1 over words and share of answers that are exactly right, in [0, 1].
+
+    Articles, punctuation and case do not count, and of several right answers the nearest does (arXiv 1606.05250,
+    section 6.1). Where there is no answer, only the empty one is right (arXiv 1806.03822); both are then given for
+    questions with an answer and without one, too.
+
+    Args:
+        predictions: the answer to each question, "" for none.
+        answers: those that are right, none where there is none.
+    """
+    from torchmetrics.functional.text import squad
+
+    told = [i for i, right in enumerate(answers) if right]
+    silent = [i for i, right in enumerate(answers) if not right]
+    with_answer = [0.0, 0.0]
+    if told:
+        found = squad(
+            [{"prediction_text": predictions[i], "id": str(i)} for i in told],
+            [{"answers": {"text": list(answers[i]), "answer_start": []}, "id": str(i)} for i in told],
+        )
+        with_answer = [float(found[name]) / 100 for name in ("f1", "exact_match")]
+    none = sum(not predictions[i] for i in silent) / len(silent) if silent else 0.0
+    share = len(told) / len(answers)
+    f1_, exact = (share * value + (1 - share) * none for value in with_answer)
+    scores = {"squad_f1": f1_, "exact_match": exact}
+    if told and silent:
+        scores |= {"has_answer_f1": with_answer[0], "has_answer_exact": with_answer[1], "no_answer": none}
+    return scores
+
+
+def exact_match(predictions: Sequence[str], answers: Sequence[Sequence[str]]) -> Scores:
+    """Return the same as `squad_f1`, the share that is exactly right first."""
+    scores = squad_f1(predictions, answers)
+    return {"exact_match": scores["exact_match"], **scores}
+
+
 def perplexity(outputs: NDArray[np.floating[Any]], labels: Any) -> Scores:
     """Return {"perplexity", "token_accuracy"}: exp of the mean loss over all tokens, however they are spread over rows,
     1 at best; and the share of tokens that were held for the likeliest, in [0, 1].
@@ -134,12 +171,15 @@ METRICS: Mapping[str, Metric] = {
     "spearman": Metric("regression", spearman),
     "mse": Metric("regression", mse, greater_is_better=False),
     "mae": Metric("regression", mae, greater_is_better=False),
+    "squad_f1": Metric("question-answering", squad_f1),
+    "exact_match": Metric("question-answering", exact_match),
     "perplexity": Metric("language-modeling", perplexity, greater_is_better=False),
     "token_accuracy": Metric("language-modeling", token_accuracy),
 }
 DEFAULT: Mapping[Kind, str] = {
     "classification": "accuracy",
     "regression": "pearson",
+    "question-answering": "squad_f1",
     "language-modeling": "perplexity",
 }
 

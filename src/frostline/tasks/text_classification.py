@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from frostline.errors import ConfigError
 from frostline.tasks import text
 from frostline.tasks.base import Encoded, Inputs, Origin, TaskData
 from frostline.tasks.classes import ClassTask
@@ -29,9 +28,7 @@ class TextClassification(ClassTask):
 
     def read(self, config: TrainConfig) -> TaskData:
         """Return the data of a run, see `text.load`."""
-        for key in ("image_size", "augmentation"):
-            if getattr(config, key) is not None:
-                raise ConfigError(f"{key}={getattr(config, key)!r} is for models of images; leave it out.")
+        self.refuse_keys(config)
         self.refuse_columns({"image": config.image})
         keys = ("text", "text_pair", "label", "delimiter", "validation", "validation_share", "max_train", "seed")
         return text.load(config.data, task=config.task, **{key: getattr(config, key) for key in keys})

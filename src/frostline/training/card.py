@@ -4,20 +4,29 @@ from __future__ import annotations
 
 from typing import Any
 
-# What a model of each task says, and the name of a function that says it.
-_ANSWERS = {
-    "classification": ("Classes: {names}. ", "classify"),
-    "regression": ("Regression: each text or pair gets a score. ", "score"),
-    "language-modeling": ("It goes on with a text, token by token. ", "go_on"),
-}
-
 
 def model_card(record: dict[str, Any]) -> str:
     """Return the card (Markdown with the Hub's front matter) for the content of a run.json."""
     config, metrics = record["config"], record["metrics"]
     settings = ", ".join(f"{key} = {value}" for key, value in record["plan"]["settings"].items() if value is not None)
     names = ", ".join(f"`{name}`" for name in record["data"]["label_names"])
-    given, verb = _ANSWERS.get(record["task"], ("", "answer"))
+    pipeline = f'pipeline("{record["pipeline"]}", model="path/to/this/folder")'
+    given, code = {
+        "classification": (f"Classes: {names}.", f"from transformers import pipeline\nclassify = {pipeline}"),
+        "regression": (
+            "Regression: each text or pair gets a score.",
+            f"from transformers import pipeline\nscore = {pipeline}",
+        ),
+        "question-answering": (
+            "Answers are spans of the passage; `frostline predict path/to/this/folder QUESTION PASSAGE` gives them.",
+            "from transformers import AutoModelForQuestionAnswering\n"
+            'model = AutoModelForQuestionAnswering.from_pretrained("path/to/this/folder")',
+        ),
+        "language-modeling": (
+            "It goes on with a text, token by token.",
+            f"from transformers import pipeline\ngo_on = {pipeline}",
+        ),
+    }[record["task"]]
     scores = "\n".join(f"| {name} | {value:.4f} |" for name, value in metrics.items())
     return f"""---
 library_name: transformers
@@ -44,10 +53,9 @@ tags:
 | median step | {record["step_seconds"]:.3f} s |
 | peak memory | {record["peak_bytes"] / 2**20:,.0f} MiB |
 
-{given.format(names=names)}Every setting, version and hash is in `run.json`.
+{given} Every setting, version and hash is in `run.json`.
 
 ```python
-from transformers import pipeline
-{verb} = pipeline("{record["pipeline"]}", model="path/to/this/folder")
+{code}
 ```
 """

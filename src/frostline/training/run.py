@@ -33,7 +33,7 @@ from frostline.methods import plugins
 from frostline.methods.base import validate_settings
 from frostline.models import Loaded, quiet
 from frostline.tasks import task_of
-from frostline.tasks.base import Encoded, TaskData
+from frostline.tasks.base import Encoded, Task, TaskData
 from frostline.training import checkpoints
 from frostline.training.card import model_card
 from frostline.training.early_stopping import AlreadyStopped, EarlyStopping
@@ -153,7 +153,7 @@ def _attempt(
         folder.create()
     write_json(folder.run, record)
     write_json(folder.plan, tuner.plan.to_json())
-    _announce(console, config, record, data, tuner, encoded)
+    _announce(console, config, task, data, tuner, encoded)
 
     def score(prediction: EvalPrediction) -> dict[str, float]:
         if encoded.outputs is not None:
@@ -194,6 +194,7 @@ def _attempt(
         measures=measures,
         tokens=lambda inputs: task.tokens(inputs, loaded.model),
         own_optimizer=tuner.own_optimizer,
+        in_order=encoded.outputs is not None,
     )
     trainer.remove_callback(PrinterCallback)
     checkpoints.discard_partial(folder.checkpoints)
@@ -270,10 +271,10 @@ def _checkpoint_to_resume(folder: RunFolder, former: dict[str, Any] | None, conf
 
 
 def _announce(
-    console: Console, config: TrainConfig, record: dict[str, Any], data: TaskData, tuner: Tuner, encoded: Encoded
+    console: Console, config: TrainConfig, task: Task, data: TaskData, tuner: Tuner, encoded: Encoded
 ) -> None:
     plan = tuner.plan
-    asked = f"{len(data.label_names)} classes" if data.label_names else record["task"]
+    asked = f"{len(data.label_names)} classes" if data.label_names else task.settled(data.label_names)
     console.print(
         f"{config.method} on {plan.model} ({config.model}), {data.name}: {len(data.train):,} train, "
         f"{len(data.validation):,} validation, {asked}",

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.optim import Optimizer
+from torch.utils.data import Sampler, SequentialSampler
 from transformers import SchedulerType, Trainer, TrainingArguments, get_scheduler
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 from transformers.training_args import OptimizerNames
@@ -44,7 +45,8 @@ OwnOptimizer = Callable[[list[dict[str, Any]], float], Optimizer | None]
 
 class MeasuredTrainer(Trainer):
     """Trainer whose methods made to be overridden are: `training_step` notes loss and tokens and stops at a loss that
-    is none, `create_optimizer` takes the optimizer that the method brings, if it brings one.
+    is none, `create_optimizer` takes the optimizer that the method brings, if it brings one. And one that is not: see
+    `_get_eval_sampler`.
     """
 
     def __init__(
@@ -53,9 +55,11 @@ class MeasuredTrainer(Trainer):
         measures: StepMeasures,
         tokens: Callable[[dict[str, Any]], int],
         own_optimizer: OwnOptimizer,
+        in_order: bool,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        self._in_order = in_order
         self._measures = measures
         self._tokens = tokens
         self._own_optimizer = own_optimizer
@@ -66,6 +70,10 @@ class MeasuredTrainer(Trainer):
         groups = [{"params": group["params"], "weight_decay": group["weight_decay"]} for group in stock.param_groups]
         self.optimizer = self._own_optimizer(groups, self.args.learning_rate) or stock
         return self.optimizer
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> Sampler[int] | None:
+        """Return one that keeps the rows' order where the scores need it: transformers groups them by length, too."""
+        return SequentialSampler(eval_dataset) if self._in_order else super()._get_eval_sampler(eval_dataset)
 
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None = None

@@ -1,0 +1,139 @@
+"""Passages in windows that overlap, and from the scores of their tokens to the answer of each question.
+
+As in BERT (arXiv 1810.04805, sections 4.2 and 4.3): a span's score is the sum of its first token's and its last one's,
+and where there may be no answer the first token of the window stands for that. Of several windows, the best span of any
+counts, and the lowest score for no answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+BEST = 20
+"""First and last tokens of each window that are looked at."""
+LONGEST = 30
+"""Tokens of an answer."""
+ANSWER = np.dtype([("answer", object), ("score", np.float64)])
+"""An answer, the empty text for none, and its share among the spans that were looked at."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The windows of some rows.
+
+    Attributes:
+        inputs: of the forward pass, by name, a list for each window.
+        rows: the row of each window.
+        offsets: of each window, the characters (first, behind the last) of each token in the passage, shape
+            (tokens, 2); -1 for tokens that are not of the passage.
+    """
+
+    inputs: dict[str, list[Any]]
+    rows: list[int]
+    offsets: list[NDArray[np.int32]]
+
+    def longest_first(self) -> Windows:
+        """Return the same in another order: batches of them are hardly padded."""
+        order = sorted(range(len(self.rows)), key=lambda index: -len(self.offsets[index]))
+        inputs = {name: [values[index] for index in order] for name, values in self.inputs.items()}
+        return Windows(inputs, [self.rows[index] for index in order], [self.offsets[index] for index in order])
+
+    def targets(self, starts: Sequence[int | None], ends: Sequence[int | None]) -> dict[str, list[int]]:
+        """Return the first and the last token of the answer in each window, 0 where it is not all in the window.
+
+        Args:
+            starts: of each row, the character at which the answer begins; None for no answer.
+            ends: of each row, the one behind its last.
+        """
+        found: dict[str, list[int]] = {"start_positions": [], "end_positions": []}
+        for row, offsets in zip(self.rows, self.offsets, strict=True):
+            first, last = _tokens_of(offsets, starts[row], ends[row])
+            found["start_positions"].append(first)
+            found["end_positions"].append(last)
+        return found
+
+    def answers(
+        self, starts: Any, ends: Any, contexts: Sequence[str], *, unanswerable: bool, threshold: float
+    ) -> NDArray[Any]:
+        """Return the answer of each row, dtype `ANSWER`, shape (rows,).
+
+        Args:
+            starts, ends: scores of the tokens as the answer's first and last; of each window (tokens or more,).
+            contexts: of each row.
+            unanswerable: whether there may be no answer.
+            threshold: by how much the score for no answer must be above the best span's.
+        """
+        spans: list[list[tuple[float, str]]] = [[] for _ in contexts]
+        nothing = np.full(len(contexts), np.inf)
+        for row, offsets, start, end in zip(self.rows, self.offsets, starts, ends, strict=True):
+            count = len(offsets)
+            start, end = np.asarray(start[:count], np.float64), np.asarray(end[:count], np.float64)
+            nothing[row] = min(nothing[row], start[0] + end[0])
+            spans[row] += _best(start, end, offsets, contexts[row])
+        found = np.empty(len(contexts), ANSWER)
+        for row, candidates in enumerate(spans):
+            candidates.sort(key=lambda span: -span[0])
+            scores = np.array([score for score, _ in candidates[:BEST]] + ([nothing[row]] if unanswerable else []))
+            shares = np.exp(scores - scores.max()) if scores.size else scores
+            none = not candidates or (unanswerable and nothing[row] > candidates[0][0] + threshold)
+            share = shares[-1 if none else 0] / shares.sum() if scores.size else 0.0
+            found[row] = ("" if none else candidates[0][1], share)
+        return found
+
+
+def windows(tokenizer: Any, questions: Sequence[str], contexts: Sequence[str], max_length: int, stride: int) -> Windows:
+    """Return the windows of some rows: the question, and as much of its passage as there is room for.
+
+    Args:
+        tokenizer: a fast one.
+        questions, contexts: of each row.
+        max_length: tokens of a window.
+        stride: tokens that two windows of a passage share.
+    """
+    encoded = tokenizer(
+        list(questions),
+        list(contexts),
+        truncation="only_second",
+        max_length=max_length,
+        stride=stride,
+        return_overflowing_tokens=True,
+        return_offsets_mapping=True,
+    )
+    rows, spans = encoded.pop("overflow_to_sample_mapping"), encoded.pop("offset_mapping")
+    offsets = []
+    for index, places in enumerate(spans):
+        found = np.asarray(places, np.int32).reshape(-1, 2)
+        found[np.array([part != 1 for part in encoded.sequence_ids(index)])] = -1
+        offsets.append(found)
+    return Windows(dict(encoded), list(rows), offsets)
+
+
+def _tokens_of(offsets: NDArray[np.int32], start: int | None, end: int | None) -> tuple[int, int]:
+    if start is None or end is None:
+        return 0, 0
+    begun = np.flatnonzero((offsets[:, 0] <= start) & (offsets[:, 1] > start))
+    ended = np.flatnonzero((offsets[:, 0] < end) & (offsets[:, 1] >= end))
+    return (int(begun[0]), int(ended[-1])) if begun.size and ended.size else (0, 0)
+
+
+def _best(
+    start: NDArray[np.float64], end: NDArray[np.float64], offsets: NDArray[np.int32], context: str
+) -> list[tuple[float, str]]:
+    """Return score and text of the best spans of a window, at most `BEST`."""
+    own = np.flatnonzero(offsets[:, 0] >= 0)
+    firsts = own[np.argsort(-start[own], kind="stable")[:BEST]]
+    lasts = own[np.argsort(-end[own], kind="stable")[:BEST]]
+    length = lasts[None, :] - firsts[:, None]
+    scores = np.where((length >= 0) & (length < LONGEST), start[firsts][:, None] + end[lasts][None, :], -np.inf)
+    found = []
+    for place in np.argsort(-scores, axis=None, kind="stable")[:BEST]:
+        i, j = np.unravel_index(place, scores.shape)
+        if scores[i, j] == -np.inf:
+            break
+        found.append((float(scores[i, j]), context[offsets[firsts[i], 0] : offsets[lasts[j], 1]]))
+    return found
