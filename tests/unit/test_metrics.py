@@ -15,6 +15,7 @@ CLASSIFICATION = ("accuracy", "matthews", "f1", "macro_f1")
 REGRESSION = ("pearson", "spearman", "mse", "mae")
 ANSWERS = ("squad_f1", "exact_match")
 LANGUAGE = ("perplexity", "token_accuracy")
+TAGS = ("entity_f1",)
 TRUE_POSITIVES, FALSE_POSITIVES, FALSE_NEGATIVES, TRUE_NEGATIVES = 3, 1, 1, 3
 
 
@@ -67,7 +68,7 @@ def test_unknown_metric_names_the_nearest() -> None:
 
 
 def test_metric_of_the_other_kind_is_refused_with_the_valid_ones() -> None:
-    assert tuple(METRICS) == CLASSIFICATION + REGRESSION + ANSWERS + LANGUAGE
+    assert tuple(METRICS) == CLASSIFICATION + REGRESSION + ANSWERS + LANGUAGE + TAGS
     with pytest.raises(
         ConfigError, match="metric 'accuracy' is for classification, but this task is regression; use one of 'pearson',"
     ):

@@ -27,7 +27,7 @@ def predict(
     """Classify or score texts or images; each line is {"text": ..., "label": ..., "score": ...}.
 
     Of an image it says {"image": ...}, there is no label in regression, and a language model gives {"text": ...,
-    "perplexity": ..., "continuation": ...}.
+    "perplexity": ..., "continuation": ...}; of tagged words {"words": ..., "tags": ..., "entities": ...}.
     """
     if bool(texts) == bool(data):
         raise ConfigError("give texts or --data FILE, one of the two.")

@@ -1,4 +1,4 @@
-"""Metrics by name, computed by scikit-learn, SciPy and torchmetrics; of a language, by their definition."""
+"""Metrics by name, computed by scikit-learn, SciPy, torchmetrics and seqeval; of a language, by their definition."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ class Metric:
 
     kind: Kind
     """Which tasks it serves: predictions and labels are class indices in classification, numbers in regression, answers
-    and lists of right ones in question answering, losses and nothing in language modelling."""
+    and lists of right ones in question answering, losses and nothing in
+    language modelling, tags of sentences in classification of tokens."""
     compute: Callable[[Any, Any], Scores]
     greater_is_better: bool = True
 
@@ -156,6 +157,22 @@ def token_accuracy(outputs: NDArray[np.floating[Any]], labels: Any) -> Scores:
     return dict(reversed(perplexity(outputs, labels).items()))
 
 
+def entity_f1(predictions: Sequence[Sequence[str]], labels: Sequence[Sequence[str]]) -> Scores:
+    """Return {"entity_f1", "entity_precision", "entity_recall"}, in [0, 1], as conlleval counts: an entity is right if
+    its words and its type are; 0 where there is none.
+
+    Args:
+        predictions: of each sentence the tags of its words: O, B-TYPE, I-TYPE.
+        labels: the true ones.
+    """
+    from seqeval.metrics.sequence_labeling import precision_recall_fscore_support
+
+    precision, recall, score, _ = precision_recall_fscore_support(
+        [list(row) for row in labels], [list(row) for row in predictions], average="micro", zero_division=0
+    )
+    return {"entity_f1": float(score), "entity_precision": float(precision), "entity_recall": float(recall)}
+
+
 def decisions(outputs: NDArray[Any]) -> NDArray[Any]:
     """Return what a model's outputs, shape (rows, classes or 1), say of each row: the best class, or the score."""
     result: NDArray[Any] = outputs[:, 0] if outputs.shape[1] == 1 else outputs.argmax(-1)
@@ -175,12 +192,14 @@ METRICS: Mapping[str, Metric] = {
     "exact_match": Metric("question-answering", exact_match),
     "perplexity": Metric("language-modeling", perplexity, greater_is_better=False),
     "token_accuracy": Metric("language-modeling", token_accuracy),
+    "entity_f1": Metric("token-classification", entity_f1),
 }
 DEFAULT: Mapping[Kind, str] = {
     "classification": "accuracy",
     "regression": "pearson",
     "question-answering": "squad_f1",
     "language-modeling": "perplexity",
+    "token-classification": "entity_f1",
 }
 
 
