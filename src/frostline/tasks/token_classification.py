@@ -15,7 +15,6 @@ from frostline.tasks.sources.conll import Sentences, digest, read_evaluation, re
 if TYPE_CHECKING:
     import datasets
     from numpy.typing import NDArray
-    from transformers import BatchEncoding
 
     from frostline.config import TrainConfig
     from frostline.models import Loaded
@@ -92,11 +91,12 @@ class TokenClassification(Task):
         from transformers import AutoModelForTokenClassification
 
         from frostline.models import load_pretrained
+        from frostline.tasks.words import tokenizer_of_words
 
         found = load_pretrained(
             name,
             AutoModelForTokenClassification,
-            _tokenizer,
+            tokenizer_of_words,
             label_names,
             "classification of tokens",
             ignore_mismatched_sizes=label_names is not None,
@@ -111,12 +111,13 @@ class TokenClassification(Task):
         from transformers import DataCollatorForTokenClassification
 
         from frostline.models import require_positions
+        from frostline.tasks.words import first_tokens, tags_of_words, tokens_of_words
 
         require_positions(loaded.model, config.max_length)
 
         def rows(split: datasets.Dataset) -> tuple[Dataset, list[list[int | None]]]:
-            encoded = _tokens(loaded, split["words"], config.max_length)
-            firsts = [_firsts(encoded, row, len(words)) for row, words in enumerate(split["words"])]
+            encoded = tokens_of_words(loaded, split["words"], config.max_length)
+            firsts = [first_tokens(encoded, row, len(words)) for row, words in enumerate(split["words"])]
             labels = [[UNREAD] * len(ids) for ids in encoded["input_ids"]]
             for row, tags in enumerate(split["label"]):
                 for first, tag in zip(firsts[row], tags, strict=True):
@@ -137,7 +138,7 @@ class TokenClassification(Task):
             if cut
             else (),
             reduce=lambda logits, labels: (logits[0] if isinstance(logits, tuple) else logits).argmax(-1),
-            outputs=lambda kept: _tags(kept, held, outside),
+            outputs=lambda kept: tags_of_words(kept, held, outside),
         )
 
     def scorer(self, metric: str | None, label_names: tuple[str, ...]) -> Scorer:
@@ -154,6 +155,7 @@ class TokenClassification(Task):
         import torch
 
         from frostline.models import longest_text
+        from frostline.tasks.words import first_tokens, tags_of_words, tokens_of_words
 
         model = loaded.model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
         names, limit = loaded.label_names, max_length or longest_text(loaded.model)
@@ -161,12 +163,12 @@ class TokenClassification(Task):
         firsts: list[list[int | None]] = []
         for start in range(0, len(rows), batch_size):
             words = rows[start : start + batch_size]["words"]
-            encoded = _tokens(loaded, words, limit)
+            encoded = tokens_of_words(loaded, words, limit)
             batch = loaded.processor.pad(encoded, return_tensors="pt").to(model.device)
             with torch.inference_mode():
                 found += model(**batch).logits.argmax(-1).cpu().numpy().tolist()
-            firsts += [_firsts(encoded, row, len(each)) for row, each in enumerate(words)]
-        return _tags(found, firsts, names.index("O") if "O" in names else 0)
+            firsts += [first_tokens(encoded, row, len(each)) for row, each in enumerate(words)]
+        return tags_of_words(found, firsts, names.index("O") if "O" in names else 0)
 
     def predictions(self, loaded: Loaded, rows: datasets.Dataset, outputs: NDArray[Any]) -> list[dict[str, Any]]:
         """Return for each row its words, their tags, and the entities, {"type", "text"}."""
@@ -205,39 +207,3 @@ def _rows(found: Sentences, names: Sequence[str] | None, kept: Sequence[int] | N
         numbers = {name: number for number, name in enumerate(names)}
         columns["label"] = [[numbers[tag] for tag in found.tags[index]] for index in order]
     return Dataset.from_dict(columns)
-
-
-def _tokenizer(source: str) -> Any:
-    from transformers import AutoTokenizer
-
-    found = AutoTokenizer.from_pretrained(source)
-    words = found([["a", "a"]], is_split_into_words=True)["input_ids"][0]
-    if words != found("a a")["input_ids"]:  # RoBERTa's and its like count a blank to the word behind it
-        found = AutoTokenizer.from_pretrained(source, add_prefix_space=True)
-    return found
-
-
-def _tokens(loaded: Loaded, words: Sequence[Sequence[str]], length: int | None) -> BatchEncoding:
-    found: BatchEncoding = loaded.processor(
-        [list(each) for each in words], is_split_into_words=True, truncation=length is not None, max_length=length
-    )
-    return found
-
-
-def _firsts(encoded: BatchEncoding, row: int, count: int) -> list[int | None]:
-    """Return where each word's first token is; None for one that was cut off or has none."""
-    found: list[int | None] = [None] * count
-    for position, word in enumerate(encoded.word_ids(row)):
-        if word is not None and found[word] is None:
-            found[word] = position
-    return found
-
-
-def _tags(kept: Any, firsts: Sequence[Sequence[int | None]], outside: int) -> NDArray[Any]:
-    """Return each row's tags out of those of its tokens; a word without a token has the one for no entity."""
-    import numpy as np
-
-    found = np.empty(len(firsts), dtype=object)
-    for row, places in enumerate(firsts):
-        found[row] = [outside if place is None else int(kept[row][place]) for place in places]
-    return found
