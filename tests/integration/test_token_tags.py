@@ -68,6 +68,19 @@ def test_scores_are_seqevals_on_the_predictions(command: Any, run: Path, tagged:
     assert json.loads(command("eval", run, "--data", tagged / "train.txt", "--json").stdout)["examples"] == 60
 
 
+def test_scores_of_a_model_that_errs_are_those_of_its_rows(
+    command: Any, train: Any, tagged: Path, tmp_path: Path
+) -> None:
+    """Sentences differ in length, and an evaluation that met them in another order would mix up their tags."""
+    values = train(
+        tmp_path / "run", **{**KEYS, "max_steps": 3}, data=str(tagged), sampling="group_by_length", eval_batch_size=4
+    )
+    assert 0.1 < values["metrics"]["entity_f1"] < 0.9
+    found = json.loads(command("eval", tmp_path / "run", "--json").stdout)
+    assert found["entity_f1"] == pytest.approx(values["metrics"]["entity_f1"])
+    assert found["entity_precision"] == pytest.approx(values["metrics"]["entity_precision"])
+
+
 def test_predict_gives_tags_and_entities_of_a_text_and_of_a_file_without_tags(
     command: Any, run: Path, tmp_path: Path
 ) -> None:
