@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, IterableDataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from frostline import Tuner, prepare
@@ -31,6 +32,13 @@ class Rows(Dataset[dict[str, torch.Tensor]]):
         return {name: column[index] for name, column in self.columns.items()}
 
 
+class Stream(IterableDataset[dict[str, torch.Tensor]]):
+    """The same rows, of which nobody knows how many there are."""
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        yield from Rows()  # type: ignore[misc]
+
+
 def trainer(model: nn.Module, output: Path, tuner: Tuner | None, *more: TrainerCallback, **arguments: Any) -> Trainer:
     defaults: dict[str, Any] = {
         "max_steps": 6,
@@ -45,10 +53,12 @@ def trainer(model: nn.Module, output: Path, tuner: Tuner | None, *more: TrainerC
         "dataloader_pin_memory": False,
     }
     callbacks = [tuner.callback()] if tuner is not None else []
+    rows: Any = Stream() if arguments.pop("streaming", False) else Rows()
     return Trainer(
         model=model,
         args=TrainingArguments(str(output), **{**defaults, **arguments}),
-        train_dataset=Rows(),
+        train_dataset=rows,
+        eval_dataset=Rows(),
         callbacks=[*callbacks, *more],
     )
 
@@ -98,7 +108,20 @@ def test_every_method_trains(name: str, settings: dict[str, Any], bf16: bool, tm
     assert all(torch.isfinite(value).all() for value in model.state_dict().values())
 
 
-@pytest.mark.parametrize("arguments", [{}, {"gradient_accumulation_steps": 2}, {"bf16": True}], ids=str)
+STACK: list[dict[str, Any]] = [
+    {},
+    {"gradient_accumulation_steps": 2},
+    {"bf16": True},
+    {"label_smoothing_factor": 0.1},
+    {"gradient_checkpointing": True},
+    {"train_sampling_strategy": "group_by_length"},
+    {"eval_strategy": "steps", "eval_steps": 2},
+    {"lr_scheduler_type": "cosine", "warmup_steps": 2, "max_grad_norm": 0.1},
+    {"streaming": True},
+]
+
+
+@pytest.mark.parametrize("arguments", STACK, ids=str)
 def test_full_is_the_stock_trainer_bit_for_bit(arguments: dict[str, Any], tmp_path: Path) -> None:
     results = []
     for tuned in (True, False):
@@ -107,6 +130,19 @@ def test_full_is_the_stock_trainer_bit_for_bit(arguments: dict[str, Any], tmp_pa
         trainer(model, tmp_path, tuner, **arguments).train()
         results.append(weights(model))
     assert_same_weights(*results)
+
+
+@pytest.mark.parametrize("storage", ["exact", "compact"])
+@pytest.mark.parametrize("arguments", STACK, ids=str)
+def test_what_is_frozen_stays_with_the_rest_of_the_stack(
+    arguments: dict[str, Any], storage: str, tmp_path: Path
+) -> None:
+    model = tiny_bert(dropout=0.1)
+    tuner, watch = prepare(model, "slimfit", rate=0.75, storage=storage), Watch(model)
+    trainer(model, tmp_path, tuner, watch, **arguments).train()
+    assert watch.steps == tuner.step == 6
+    assert len(watch.sets) > 1
+    assert watch.moved
 
 
 @pytest.mark.parametrize("at", [2, 4])
@@ -200,7 +236,6 @@ def test_what_cannot_work_together_is_refused(arguments: dict[str, Any], said: s
     [
         ({"fsdp": "full_shard"}, "FSDP"),
         ({"deepspeed": "zero.json"}, "DeepSpeed"),
-        ({"world_size": 2}, "2 processes"),
         ({"n_gpu": 2}, "DataParallel on 2"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else value,
@@ -217,3 +252,15 @@ def test_several_devices_are_refused(arguments: dict[str, Any], said: str, tmp_p
     callback.on_init_end(given, None, None)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=f"Frostline does not support {said}"):
         callback.on_init_end(Arguments(), None, None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "why"),
+    [("far", {}, "method 'far' puts other weights"), ("full", {"fused_backward": True}, "fused_backward=True moves")],
+)
+def test_processes_that_could_not_share_gradients_are_refused(name: str, options: dict[str, Any], why: str) -> None:
+    class Arguments:
+        world_size = 2
+
+    with pytest.raises(ConfigError, match=f"does not support 2 processes here: {why}"):
+        prepare(tiny_bert(), name, **options).callback().on_init_end(Arguments(), None, None)  # type: ignore[arg-type]

@@ -67,6 +67,8 @@ class Method(ABC):
     Settings: ClassVar[type[Settings]] = Settings
     # Whether its optimizer moves each weight during backward: then nothing can clip the gradients or add them up.
     updates_in_backward: ClassVar[bool] = False
+    # Whether it puts other weights in the place of some while it trains: who holds the old ones does not know them.
+    reconfigures: ClassVar[bool] = False
 
     anatomy: Anatomy
 

@@ -34,17 +34,21 @@ class Distances:
     def measure(self, step: int, parameters: Parameters) -> frozenset[str]:
         """Measure how far each copied weight moved in this step, drop the copies, and return whose they were.
 
+        A step that moved nothing says nothing and counts for none: a learning rate of 0 at the beginning of a warm-up,
+        or gradients in sixteen bits that overflowed, at which a GradScaler skips the step.
+
         Raises:
             TrainingDiverged: a weight is no longer finite.
         """
-        measured = frozenset(self._before)
-        for name, previous in self._before.items():
-            distance = relative_change(previous, parameters[name].detach())
+        found = {name: relative_change(old, parameters[name].detach()) for name, old in self._before.items()}
+        self._before = {}
+        for name, distance in found.items():
             if not math.isfinite(distance):
                 raise TrainingDiverged(f"the weights of {name!r} are no longer finite after step {step}.")
-            self.known[name] = distance
-        self._before = {}
-        return measured
+        if not any(found.values()):
+            return frozenset()
+        self.known |= found
+        return frozenset(found)
 
     def load(self, known: Mapping[str, Any]) -> None:
         """Take up distances that were saved."""
@@ -57,11 +61,11 @@ def relative_change(previous: Tensor, current: Tensor) -> float:
     A tensor that was 0 everywhere gives 1.0 if it moved and 0.0 if it did not.
 
     Args:
-        previous, current: tensors of one shape, dtype and device; fake ones, which have no values, have not moved.
+        previous, current: tensors of one shape, dtype and device; fake ones, which have no values, give 1.0.
     """
     if isinstance(current, FakeTensor):
         current.new_empty(5 * min(_CHUNK, current.numel()), dtype=torch.float64)  # what is in memory at most below
-        return 0.0
+        return 1.0
     total, count, moved = 0.0, 0, False
     before, after = previous.reshape(-1), current.reshape(-1)
     sums = []

@@ -38,6 +38,7 @@ class Far(base.Method):
     name = "far"
     summary = "everything at first, then the `retention` of FFN nodes that learnt most, and all else"
     source = "FAR, arXiv 2205.01541"
+    reconfigures = True
 
     class Settings(base.Settings):
         """`retention` and `priming` are shares in [0, 1) of nodes and of steps; `total_steps` is for plain loops."""

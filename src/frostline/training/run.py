@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -47,6 +48,7 @@ from frostline.training.trainer import MeasuredTrainer, StepMeasures, require_us
 from frostline.training.watchdog import FirstStep, Watchdog
 from frostline.training.weights import load_weights
 from frostline.tuner import Tuner, prepare
+from frostline.tuner.processes import require_alone
 
 
 def run(
@@ -73,6 +75,10 @@ def run(
     quiet()
     if resume and overwrite:
         raise ConfigError("resume and overwrite contradict each other: go on with the run, or start it anew.")
+    require_alone(
+        "a run folder has one writer, use frostline.prepare in a script of your own",
+        int(os.environ.get("WORLD_SIZE", 1)),
+    )
     planned: dict[str, Any] | None = None
     chosen = config
     while True:

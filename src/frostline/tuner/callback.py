@@ -8,6 +8,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_callback import ExportableState
 
 from frostline.errors import CheckpointError, ConfigError
+from frostline.tuner.processes import require_alone
 
 if TYPE_CHECKING:
     from frostline.tuner.tuner import Tuner
@@ -17,8 +18,9 @@ class TunerCallback(TrainerCallback, ExportableState):
     """Calls the tuner around every optimizer step; its state travels in the checkpoint's trainer_state.json.
 
     Raises (from the Trainer's constructor):
-        ConfigError: the arguments ask for something that is not supported together with changing units: several
-            processes, FSDP, DeepSpeed, torch.compile, or restoring callbacks by class.
+        ConfigError: the arguments ask for something that is not supported together with changing units: FSDP,
+            DeepSpeed, torch.compile, restoring callbacks by class; or for several processes where they cannot train
+            together (`Tuner.needs_one_process`).
     """
 
     def __init__(self, tuner: Tuner) -> None:
@@ -30,10 +32,11 @@ class TunerCallback(TrainerCallback, ExportableState):
 
     def on_init_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Refuse what is not supported together."""
+        if self._tuner.needs_one_process:
+            require_alone(self._tuner.needs_one_process, args.world_size)
         for asked, what, way_out in (
-            (args.world_size > 1, f"{args.world_size} processes", "run one process"),
             (args.n_gpu > 1, f"DataParallel on {args.n_gpu} GPUs", "set CUDA_VISIBLE_DEVICES to one of them"),
-            (bool(args.fsdp), "FSDP", "leave `fsdp` out"),
+            (bool(args.fsdp), "FSDP, whose shards are made for weights that all train or none", "leave `fsdp` out"),
             (bool(args.deepspeed), "DeepSpeed", "leave `deepspeed` out"),
             (args.torch_compile, "torch.compile, which would recompile at every change", "set torch_compile=False"),
             (

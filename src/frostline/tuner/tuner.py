@@ -18,9 +18,11 @@ from frostline.storage import Attached, Choice, Storage
 from frostline.storage.finite import require_finite
 from frostline.tuner.fused_backward import FusedBackward
 from frostline.tuner.optimizer_state import POLICIES, OptimizerState
+from frostline.tuner.processes import require_alone
 
 if TYPE_CHECKING:
     from frostline.tuner.callback import TunerCallback
+
 
 _prepared: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 
@@ -212,8 +214,15 @@ class Tuner:
         self._method.set_total_steps(total_steps)
 
     def attach(self, optimizer: Optimizer) -> None:
-        """Follow this optimizer: check that it holds every candidate, and care for its state of frozen units."""
+        """Follow this optimizer: check that it holds every candidate, and care for its state of frozen units.
+
+        Raises:
+            PlanError: it lacks a candidate.
+            ConfigError: several processes train together, and this way to train cannot (`needs_one_process`).
+        """
         self._open()
+        if self.needs_one_process:
+            require_alone(self.needs_one_process)
         state = OptimizerState(optimizer, self._policy)
         names = {id(p): name for name, p in self._model.named_parameters()}
         state.require((names[id(p)], p) for p in self.candidate_parameters())
@@ -223,6 +232,16 @@ class Tuner:
         self._state = state
         if self._active is not None:
             state.freeze(p for p in self.candidate_parameters() if not p.requires_grad)
+
+    @property
+    def needs_one_process(self) -> str | None:
+        """Why processes that add up their gradients (DistributedDataParallel) cannot train it together, or None."""
+        if self.updates_in_backward:
+            why = "fused_backward=True" if self.plan.fused_backward else f"method {self.plan.method!r}"
+            return f"{why} moves weights before the processes have added up their gradients"
+        if self._method.reconfigures:
+            return f"method {self.plan.method!r} puts other weights in the place of those that the processes share"
+        return None
 
     @property
     def constant(self) -> bool:
