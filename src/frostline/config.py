@@ -60,7 +60,7 @@ class TrainConfig(BaseModel):
     metric: str | None = Field(
         None,
         description="`accuracy`, `matthews`, `f1`, `macro_f1`; `pearson`, `spearman`, `mse`, `mae`; `squad_f1`, "
-        "`exact_match`; the task's own if left out",
+        "`exact_match`; `perplexity`, `token_accuracy`; `entity_f1`; the task's own if left out",
     )
     max_length: int = Field(128, ge=1, description="tokens; longer texts are cut, and counted")
     image_size: int | None = Field(None, ge=1, description="pixels in height and width; the model's own if left out")

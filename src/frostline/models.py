@@ -109,7 +109,8 @@ def load_pretrained(
         _require_vocabulary(name, processor)
     # `ignore_mismatched_sizes` makes anew what does not fit, which is for a head alone.
     lost = {*loading["missing_keys"], *(entry[0] for entry in loading["mismatched_keys"])}
-    _require_weights(name, model, lost, head_needed=label_names is None if new_head is None else not new_head)
+    head_needed = label_names is None if new_head is None else not new_head
+    _require_weights(name, model, lost, purpose, head_needed=head_needed)
     return Loaded(model, processor, _sha256(Path(source), model))
 
 
@@ -137,12 +138,21 @@ def longest_text(model: Any) -> int | None:
     return limit
 
 
+def require_positions(model: Any, length: int) -> None:
+    """Raise ConfigError where a model has fewer positions than a text of `length` tokens needs."""
+    limit = longest_text(model)
+    if limit is not None and length > limit:
+        raise ConfigError(
+            f"max_length={length} is more than the model's {limit} positions; say max_length={limit} or less."
+        )
+
+
 def _require_vocabulary(name: str, tokenizer: PreTrainedTokenizerBase) -> None:
     if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # made up, for want of a file
         raise ConfigError(f"model {name!r} has no tokenizer; put its tokenizer.json or vocabulary beside config.json.")
 
 
-def _require_weights(name: str, model: Any, missing: Iterable[str], *, head_needed: bool) -> None:
+def _require_weights(name: str, model: Any, missing: Iterable[str], purpose: str, *, head_needed: bool) -> None:
     """Refuse a model that `from_pretrained` has filled up with random weights, but for the head to be trained."""
     body = f"{model.base_model_prefix}."
     lost = sorted(key for key in missing if head_needed or (key.startswith(body) and ".pooler." not in key))
@@ -150,8 +160,8 @@ def _require_weights(name: str, model: Any, missing: Iterable[str], *, head_need
         raise ConfigError(
             f"model {name!r} has no weights for {lost[0]!r}"
             f"{f' and {len(lost) - 1} more' if len(lost) > 1 else ''}: it is no trained "
-            f"{'classifier' if head_needed else type(model).__name__}. A checkpoint of a run becomes one with: "
-            "frostline export CHECKPOINT FOLDER"
+            f"{'model for ' + purpose if head_needed else type(model).__name__}. A checkpoint of a run becomes one "
+            "with: frostline export CHECKPOINT FOLDER"
         )
 
 

@@ -12,8 +12,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import datasets
 import pytest
 import yaml
+from PIL import Image
 
 from frostline.comparison.config import make_comparison
 from frostline.comparison.runs import Runs
@@ -85,6 +87,33 @@ def test_the_commands_of_a_page_run_in_order(page, place, tiny, command, tmp_pat
             continue
         ran += 1
     assert ran
+
+
+def test_the_commands_on_tags_networks_from_nothing_and_language_run(command, tiny, tmp_path, monkeypatch):
+    """They begin with data alone; small networks take the place of those that are written there."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shakespeare.txt").write_text("".join(f"ROMEO: {'oh' * i}, my dear {i}.\n" for i in range(60)))
+    features = datasets.Features({"img": datasets.Image(), "fine_label": datasets.ClassLabel(names=["dark", "light"])})
+    for name, count in (("train", 16), ("test", 4)):
+        images = [Image.new("RGB", (32, 32), (100 * (i % 2) + i,) * 3) for i in range(count)]
+        rows = {"img": images, "fine_label": [i % 2 for i in range(count)]}
+        datasets.Dataset.from_dict(rows, features=features).to_parquet(tmp_path / f"cifar100-{name}.parquet")
+    (tmp_path / "conll2003").mkdir()
+    for name, count in (("train", 12), ("valid", 3), ("test", 2)):
+        sentences = [f"the O\nhappy B-MOOD\ncat{i} O\n" for i in range(count)]
+        (tmp_path / "conll2003" / f"{name}.txt").write_text("\n".join(sentences))
+    section = (ROOT / "docs/tasks.md").read_text(encoding="utf-8").partition("## Tags of words\n")[2]
+    lines = [line for name, block in BLOCK.findall(section) if not name for line in block.splitlines()]
+    ran = {}
+    for line in lines:
+        words = shlex.split(line)
+        words = [re.sub(r"(n_embd|hidden_size|intermediate_size): \d+", r"\1: 24", word) for word in words]
+        if words[1] in ("train", "pretrain"):
+            words += ["max_steps=2", "max_length=16", *([f"model={tiny}"] if "token-classification" in words else [])]
+        done = command(*words[1:])
+        assert done.code == 0, f"{line}\n{done.stderr}"
+        ran[words[1]] = done
+    assert set(ran) == {"pretrain", "train", "eval", "predict"}
 
 
 def inline() -> list[str]:

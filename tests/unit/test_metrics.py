@@ -14,6 +14,8 @@ PREDICTIONS = np.array([1, 1, 0, 0, 0, 1, 0, 1])
 CLASSIFICATION = ("accuracy", "matthews", "f1", "macro_f1")
 REGRESSION = ("pearson", "spearman", "mse", "mae")
 ANSWERS = ("squad_f1", "exact_match")
+LANGUAGE = ("perplexity", "token_accuracy")
+TAGS = ("entity_f1",)
 TRUE_POSITIVES, FALSE_POSITIVES, FALSE_NEGATIVES, TRUE_NEGATIVES = 3, 1, 1, 3
 
 
@@ -66,7 +68,7 @@ def test_unknown_metric_names_the_nearest() -> None:
 
 
 def test_metric_of_the_other_kind_is_refused_with_the_valid_ones() -> None:
-    assert tuple(METRICS) == CLASSIFICATION + REGRESSION + ANSWERS
+    assert tuple(METRICS) == CLASSIFICATION + REGRESSION + ANSWERS + LANGUAGE + TAGS
     with pytest.raises(
         ConfigError, match="metric 'accuracy' is for classification, but this task is regression; use one of 'pearson',"
     ):
@@ -75,8 +77,9 @@ def test_metric_of_the_other_kind_is_refused_with_the_valid_ones() -> None:
         get_metric("pearson", "classification")
 
 
-def test_only_errors_are_better_when_smaller() -> None:
-    assert [name for name, metric in METRICS.items() if not metric.greater_is_better] == ["mse", "mae"]
+def test_only_errors_and_perplexity_are_better_when_smaller() -> None:
+    smaller = {name for name, metric in METRICS.items() if not metric.greater_is_better}
+    assert smaller == {"mse", "mae", "perplexity"}
 
 
 GIVEN = np.array([1.0, 2.5, 2.0, 4.0], dtype=np.float32)

@@ -18,6 +18,7 @@ from frostline.cli import (
     methods,
     plan,
     predict,
+    pretrain,
     report,
     sites,
     train,
@@ -36,6 +37,7 @@ plan.register(app)
 calibrate.register(app)
 evaluate.register(app)
 predict.register(app)
+pretrain.register(app)
 export.register(app)
 compare.register(app)
 federate.register(app)

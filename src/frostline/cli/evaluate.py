@@ -10,7 +10,7 @@ import typer
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A run folder, or any folder with a classifier.")],
+    model: Annotated[str, typer.Argument(help="A run folder, or any folder with a model for a task.")],
     data: Annotated[str | None, typer.Option(help="As for train; the run's own validation data if left out.")] = None,
     metric: Annotated[str | None, typer.Option(help="The run's own if left out.")] = None,
     text: Annotated[str | None, typer.Option(help="Column of the text.")] = None,

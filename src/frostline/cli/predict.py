@@ -1,4 +1,4 @@
-"""`frostline predict`: classes and probabilities, or scores, for texts and images, as JSON lines."""
+"""`frostline predict`: what a trained model says of texts and images, as JSON lines."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from frostline.errors import ConfigError
 
 
 def predict(
-    model: Annotated[str, typer.Argument(help="A run folder, or any folder with a classifier.")],
-    texts: Annotated[list[str] | None, typer.Argument(help="Texts to classify or score; paths of images.")] = None,
+    model: Annotated[str, typer.Argument(help="A run folder, or any folder with a model for a task.")],
+    texts: Annotated[
+        list[str] | None, typer.Argument(help="Texts to classify or to go on with; paths of images.")
+    ] = None,
     data: Annotated[str | None, typer.Option(help="A file or folder of texts or images, labels not needed.")] = None,
     output: Annotated[Path | None, typer.Option(help="A file for the JSON lines; standard output if left out.")] = None,
     text: Annotated[str | None, typer.Option(help="Column of the text.")] = None,
@@ -24,7 +26,8 @@ def predict(
 ) -> None:
     """Classify or score texts or images; each line is {"text": ..., "label": ..., "score": ...}.
 
-    Of an image it says {"image": ...}, and there is no label in regression.
+    Of an image it says {"image": ...}, there is no label in regression, and a language model gives {"text": ...,
+    "perplexity": ..., "continuation": ...}; of tagged words {"words": ..., "tags": ..., "entities": ...}.
     """
     if bool(texts) == bool(data):
         raise ConfigError("give texts or --data FILE, one of the two.")

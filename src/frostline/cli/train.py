@@ -13,7 +13,7 @@ from frostline.allocator import relaunch
 from frostline.cli.report import draw
 from frostline.errors import ConfigError, nearest
 
-_OPTIONS = {"allow_extra_args": True, "ignore_unknown_options": True}
+OPTIONS = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
 def train(
@@ -52,15 +52,20 @@ def train(
         overwrite=overwrite,
         console=Console(soft_wrap=True, markup=False, emoji=False, highlight=False),
     )
-    score = "  ".join(f"{key} {value:.4f}" for key, value in record["metrics"].items())
-    print(
-        f"{score}  |  {record['trainable_parameters']:,} trainable  {record['step_seconds']:.3f} s a step  "
-        f"{record['peak_bytes'] / 2**20:,.0f} MiB peak  |  {config.output}"
-    )
+    show(record, config.output)
     if not no_report:
         draw(config.output)
     if as_json:
         print(json.dumps(record))
+
+
+def show(record: dict[str, Any], folder: Path) -> None:
+    """Print in a line what a run came to."""
+    score = "  ".join(f"{key} {value:.4f}" for key, value in record["metrics"].items())
+    print(
+        f"{score}  |  {record['trainable_parameters']:,} trainable  {record['step_seconds']:.3f} s a step  "
+        f"{record['peak_bytes'] / 2**20:,.0f} MiB peak  |  {folder}"
+    )
 
 
 def parse(arguments: list[str]) -> tuple[Path | None, dict[str, str]]:
@@ -133,4 +138,4 @@ class _WithKeys(TyperCommand):
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
-    app.command("train", cls=_WithKeys, context_settings=_OPTIONS)(train)
+    app.command("train", cls=_WithKeys, context_settings=OPTIONS)(train)

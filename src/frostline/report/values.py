@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 FINISHED, FAILED, OUT_OF_MEMORY = "finished", "failed", "out_of_memory"
-ERRORS = frozenset({"mse", "mae"})  # metrics of which less is better, in the labels' own unit
+ERRORS = frozenset({"mse", "mae", "perplexity"})  # metrics of which less is better, in a unit of their own
 INFERENCE = "inference"  # the "method" of the memory record that has forward passes only
 
 

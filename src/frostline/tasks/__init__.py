@@ -30,14 +30,20 @@ def task_of_model(folder: Path) -> Task:
 
 def _task(asked: str, model: str) -> Task:
     from frostline.errors import ConfigError
-    from frostline.heads import QUESTION_ANSWERING
+    from frostline.heads import LANGUAGE_MODELING, QUESTION_ANSWERING, TOKEN_CLASSIFICATION
     from frostline.model_configs import config_of, reads_images
     from frostline.tasks.image_classification import ImageClassification
+    from frostline.tasks.language_modeling import LanguageModeling
     from frostline.tasks.question_answering import QuestionAnswering
     from frostline.tasks.text_classification import TextClassification
+    from frostline.tasks.token_classification import TokenClassification
 
     if asked == QUESTION_ANSWERING:
         return QuestionAnswering()
+    if asked == LANGUAGE_MODELING:
+        return LanguageModeling()
+    if asked == TOKEN_CLASSIFICATION:
+        return TokenClassification()
     try:
         images = reads_images(config_of(model))
     except ConfigError:

@@ -100,6 +100,10 @@ class Task(ABC):
     keys: ClassVar[tuple[str, ...]] = ()
     """Keys of `TrainConfig` that not every task has, and this one does."""
 
+    def labels(self, rows: datasets.Dataset) -> Any:
+        """Return what the outputs of rows are scored against, one of each; None if they have no labels."""
+        return rows["label"] if "label" in rows.column_names else None
+
     def settled(self, label_names: tuple[str, ...]) -> str:
         """Return the value of `TrainConfig.task` that says the same whatever the data look like."""
         return self.head

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-Kind = Literal["classification", "regression", "question-answering"]
-AskedKind = Literal["auto", "classification", "regression", "question-answering"]
+Kind = Literal["classification", "regression", "question-answering", "language-modeling", "token-classification"]
+AskedKind = Literal[
+    "auto", "classification", "regression", "question-answering", "language-modeling", "token-classification"
+]
 """What a caller may ask for; `auto` lets the data tell classes from scores."""
 
 

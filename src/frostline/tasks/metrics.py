@@ -1,7 +1,8 @@
-"""Metrics by name, computed by scikit-learn, SciPy and torchmetrics."""
+"""Metrics by name, computed by scikit-learn, SciPy, torchmetrics and seqeval; of a language, by their definition."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,8 @@ class Metric:
 
     kind: Kind
     """Which tasks it serves: predictions and labels are class indices in classification, numbers in regression, answers
-    and lists of right ones in question answering."""
+    and lists of right ones in question answering, losses and nothing in
+    language modelling, tags of sentences in classification of tokens."""
     compute: Callable[[Any, Any], Scores]
     greater_is_better: bool = True
 
@@ -136,6 +138,41 @@ def exact_match(predictions: Sequence[str], answers: Sequence[Sequence[str]]) ->
     return {"exact_match": scores["exact_match"], **scores}
 
 
+def perplexity(outputs: NDArray[np.floating[Any]], labels: Any) -> Scores:
+    """Return {"perplexity", "token_accuracy"}: exp of the mean loss over all tokens, however they are spread over rows,
+    1 at best; and the share of tokens that were held for the likeliest, in [0, 1].
+
+    Args:
+        outputs: as `frostline.tasks.next_tokens.foretold` gives them, shape (rows, 3).
+        labels: not looked at: a text's labels are its own tokens.
+    """
+    loss, right, tokens = outputs.reshape(-1, 3).sum(0).tolist()
+    mean = loss / tokens
+    # A float64 ends near exp(709); a model so far off has diverged.
+    return {"perplexity": math.exp(mean) if mean < 709 else math.inf, "token_accuracy": right / tokens}
+
+
+def token_accuracy(outputs: NDArray[np.floating[Any]], labels: Any) -> Scores:
+    """Return {"token_accuracy", "perplexity"}, see `perplexity`."""
+    return dict(reversed(perplexity(outputs, labels).items()))
+
+
+def entity_f1(predictions: Sequence[Sequence[str]], labels: Sequence[Sequence[str]]) -> Scores:
+    """Return {"entity_f1", "entity_precision", "entity_recall"}, in [0, 1], as conlleval counts: an entity is right if
+    its words and its type are; 0 where there is none.
+
+    Args:
+        predictions: of each sentence the tags of its words: O, B-TYPE, I-TYPE.
+        labels: the true ones.
+    """
+    from seqeval.metrics.sequence_labeling import precision_recall_fscore_support
+
+    precision, recall, score, _ = precision_recall_fscore_support(
+        [list(row) for row in labels], [list(row) for row in predictions], average="micro", zero_division=0
+    )
+    return {"entity_f1": float(score), "entity_precision": float(precision), "entity_recall": float(recall)}
+
+
 def decisions(outputs: NDArray[Any]) -> NDArray[Any]:
     """Return what a model's outputs, shape (rows, classes or 1), say of each row: the best class, or the score."""
     result: NDArray[Any] = outputs[:, 0] if outputs.shape[1] == 1 else outputs.argmax(-1)
@@ -153,11 +190,16 @@ METRICS: Mapping[str, Metric] = {
     "mae": Metric("regression", mae, greater_is_better=False),
     "squad_f1": Metric("question-answering", squad_f1),
     "exact_match": Metric("question-answering", exact_match),
+    "perplexity": Metric("language-modeling", perplexity, greater_is_better=False),
+    "token_accuracy": Metric("language-modeling", token_accuracy),
+    "entity_f1": Metric("token-classification", entity_f1),
 }
 DEFAULT: Mapping[Kind, str] = {
     "classification": "accuracy",
     "regression": "pearson",
     "question-answering": "squad_f1",
+    "language-modeling": "perplexity",
+    "token-classification": "entity_f1",
 }
 
 

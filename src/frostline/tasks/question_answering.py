@@ -207,12 +207,11 @@ def _by_article(
 
 
 def _windows(loaded: Loaded, rows: datasets.Dataset, own: Mapping[str, Any]) -> Windows:
-    from frostline.models import longest_text
+    from frostline.models import require_positions
     from frostline.tasks.spans import windows
 
-    limit, length, stride = longest_text(loaded.model), own["max_length"], own["stride"]
-    if limit is not None and length > limit:
-        raise ConfigError(f"max_length={length} is more than the model's {limit} positions; say {limit} or less.")
+    length, stride = own["max_length"], own["stride"]
+    require_positions(loaded.model, length)
     special = loaded.processor.num_special_tokens_to_add(pair=True)
     questions = [len(ids) for ids in loaded.processor(list(rows["question"]), add_special_tokens=False)["input_ids"]]
     longest = max(questions)

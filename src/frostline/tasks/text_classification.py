@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from frostline.errors import ConfigError
 from frostline.tasks import text
 from frostline.tasks.base import Encoded, Inputs, Origin, TaskData
 from frostline.tasks.classes import ClassTask
@@ -62,13 +61,10 @@ class TextClassification(ClassTask):
         """Return the texts as tokens; ConfigError if the model has fewer positions than `max_length`."""
         from transformers import DataCollatorWithPadding
 
-        from frostline.models import longest_text
+        from frostline.models import require_positions
 
-        limit, longest = longest_text(loaded.model), config.max_length
-        if limit is not None and longest > limit:
-            raise ConfigError(
-                f"max_length={longest} is more than the model's {limit} positions; say max_length={limit} or less."
-            )
+        longest = config.max_length
+        require_positions(loaded.model, longest)
 
         def tokens(batch: dict[str, list[Any]]) -> dict[str, Any]:
             encoded = loaded.processor(*_texts(batch), truncation=True, max_length=longest)

@@ -22,6 +22,11 @@ def model_card(record: dict[str, Any]) -> str:
             "from transformers import AutoModelForQuestionAnswering\n"
             'model = AutoModelForQuestionAnswering.from_pretrained("path/to/this/folder")',
         ),
+        "token-classification": (f"Tags: {names}.", f"from transformers import pipeline\ntag = {pipeline}"),
+        "language-modeling": (
+            "It goes on with a text, token by token.",
+            f"from transformers import pipeline\ngo_on = {pipeline}",
+        ),
     }[record["task"]]
     scores = "\n".join(f"| {name} | {value:.4f} |" for name, value in metrics.items())
     return f"""---

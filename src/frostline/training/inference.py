@@ -45,10 +45,11 @@ def evaluate_model(
         examples = _own_validation(record, task, names)
     else:
         examples = task.read_examples(data, names, _given(task, columns))
-    if "label" not in examples.column_names:
+    labels = task.labels(examples)
+    if labels is None:
         raise DataError(f"{data} has no labels to score against; use `frostline predict`, or name the column: --label.")
     outputs = task.outputs(loaded, examples, batch_size, _max_length(record))
-    scores: dict[str, float | int] = dict(scorer(outputs, examples["label"]))
+    scores: dict[str, float | int] = dict(scorer(outputs, labels))
     return {**scores, "examples": len(examples)}
 
 
