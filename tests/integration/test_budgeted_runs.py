@@ -149,16 +149,18 @@ def test_a_file_that_holds_no_plan(command, tmp_path, content):
 
 
 @pytest.mark.slow
-def test_a_first_step_that_was_predicted_wrong_is_planned_anew(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("wrong", "more"), [(-300, 300), (200, 450)], ids=["too-little", "too-much"])
+def test_a_first_step_that_took_more_than_predicted_is_planned_anew(tmp_path, monkeypatch, wrong, more):
     output, said = tmp_path / "run", io.StringIO()
     true = machine.machine().runtime
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    machine._write({"runtime": true + 300 * 2**20, "growth": 0})
+    machine._write({"runtime": true + wrong * 2**20, "growth": 0})
     shape = {"max_steps": 3, "batch_size": 8, "max_length": 32}
-    config = make_config({"output": output, **shape, "budget": true + 500 * 2**20})
+    config = make_config({"output": output, **shape, "budget": true + more * 2**20})
     record = run(config, console=Console(file=said, width=200))
-    assert "were predicted for it: planned anew, full, stock storage; the run starts again" in said.getvalue()
-    assert record["config"]["method"] == "full"
+    anew = "were predicted for it: planned anew" in said.getvalue()
+    assert anew == (wrong < 0)
+    assert anew or "the plan stays as it is" in said.getvalue()
     assert record["prediction"]["measured"] <= record["prediction"]["budget"]
 
 

@@ -20,7 +20,7 @@ from frostline.training.save_and_stop import SaveAndStop
 from frostline.tuner import Tuner
 
 TOLERANCE = 0.05
-"""Of the predicted peak: a first step further from it makes the run plan anew."""
+"""Of the predicted peak: a first step further above it makes the run plan anew."""
 
 
 class Watchdog(SaveAndStop):
@@ -74,7 +74,7 @@ class Watchdog(SaveAndStop):
 
 
 class FirstStep(TrainerCallback):
-    """Compares the first real step with its own prediction; where that was wrong, plans anew with what it measured.
+    """Compares the first real step with its own prediction; where it took more, plans anew with what it measured.
 
     Args:
         config: as the user wrote it, with a budget.
@@ -109,6 +109,9 @@ class FirstStep(TrainerCallback):
         if abs(measured / expected - 1) <= TOLERANCE:
             return
         found = f"the first step took {written(measured)} where {written(expected)} were predicted for it"
+        if measured < expected:  # what it has not taken yet, an evaluation or a larger batch may still take
+            self._console.print(f"{found}: the plan stays as it is")
+            return
         config, planned = within_budget(
             self._config, Console(quiet=True), self._planned["runtime"] + measured - expected
         )
