@@ -23,6 +23,7 @@ STATES = 2
 _UNLIMITED = 10**18
 _CORRECTIONS = 6
 _CLOSE = 0.02
+_LEAST_RISE, _MOST_RISE = 0.25, 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +103,8 @@ def heaviest(steps: Steps, paid: Prices, limits: Limits, **how: Any) -> tuple[di
     """Return `auto`'s settings within the limits, and what the costliest set under them takes.
 
     The sums are no more than a bound on most sets, so the capacity is corrected by what the rehearsal of the costliest
-    set under it leaves of the budget or lacks; then sought between what is too much work and what is not. If nothing
-    fits, the settings are those of the cheapest set.
+    set under it leaves of the budget or lacks (secant method, from a rise of a byte for a byte); then sought between
+    what is too much work and what is not. If nothing fits, the settings are those of the cheapest set.
     """
     known: dict[frozenset[str], Rehearsal] = {}
 
@@ -116,13 +117,16 @@ def heaviest(steps: Steps, paid: Prices, limits: Limits, **how: Any) -> tuple[di
     fits, over = paid.least, paid.most + 1
     if not limits.memory_fits(taken(fits)) or not limits.work_fits(taken(fits)):
         return paid.settings(fits), taken(fits)
-    capacity = fits
+    capacity, rise, wanted = fits, 1.0, int(limits.tensors * (1 - _CLOSE / 2))
     for _ in range(_CORRECTIONS):
         if limits.tensors - taken(fits).peak < limits.tensors * _CLOSE or over - fits < paid.least:
             break
-        capacity = min(capacity + limits.tensors - taken(capacity).peak, paid.most)
+        former, capacity = capacity, min(capacity + int((wanted - taken(capacity).peak) / rise), paid.most)
         if not fits < capacity < over:
             capacity = (fits + over) // 2
+        if capacity != former:
+            more = taken(capacity).peak - taken(former).peak
+            rise = min(max(more / (capacity - former), _LEAST_RISE), _MOST_RISE)
         if limits.memory_fits(taken(capacity)):
             fits = capacity
         else:

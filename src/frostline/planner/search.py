@@ -20,6 +20,7 @@ from frostline.planner.ladder import Rung
 from frostline.planner.limits import MARGIN, Limits
 from frostline.planner.pricing import heaviest, priceable, prices, traced
 from frostline.planner.rehearsal import Rehearsal, rehearse
+from frostline.profile import Profile
 
 MOST = 2**14
 """Examples beyond which nobody asks how many fit."""
@@ -131,6 +132,7 @@ class _Attempt:
         examples: of a batch that may be split; 1 if it may not.
         how: as for `search`.
         tried: by the names of the rungs.
+        profiles: of the budgeted rungs' model, by the examples in a part.
     """
 
     steps: Steps
@@ -138,6 +140,7 @@ class _Attempt:
     examples: int
     how: dict[str, Any]
     tried: dict[str, Tried] = field(default_factory=dict)
+    profiles: dict[int, Profile] = field(default_factory=dict)
 
     def possible(self, rungs: Sequence[Rung]) -> Sequence[Rung]:
         """Return the rungs without those made for a budget, where a model allows no prices and there are others."""
@@ -213,7 +216,9 @@ class _Attempt:
                 f"method 'auto' cannot be held to a budget on {self.steps.model}: tables of positions train within its "
                 "blocks, and attention then keeps more than the sum of their prices; choose another method."
             )
-        paid = prices(traced(part, **how), part.optimizer_state)
+        if part.batch_size not in self.profiles:  # the same for every policy
+            self.profiles[part.batch_size] = traced(part, **how)
+        paid = prices(self.profiles[part.batch_size], part.optimizer_state)
         settings, taken = heaviest(part, paid, self.limits, **how)
         return Tried(rung, replace(part, settings=settings), taken, paid.share(settings["capacity"]))
 
