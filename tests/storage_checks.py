@@ -32,3 +32,20 @@ def saved_bytes(run: Callable[[], Any], model: nn.Module) -> int:
     total = sum(size for size, _ in storages.values())
     del outputs
     return total
+
+
+def model_gradients(model: nn.Module, values: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the logits, and the gradients of the loss by name; dropout draws the same each time."""
+    torch.manual_seed(5)
+    output: Any = model(**values)
+    output.loss.backward()
+    found = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    return output.logits.detach(), found
+
+
+def cosine(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
+    """Return the cosine between gradients of the same weights, in float64."""
+    assert one.keys() == other.keys()
+    first, second = (torch.cat([g[name].flatten().double() for name in one]) for g in (one, other))
+    return float(torch.dot(first, second) / (first.norm() * second.norm()))

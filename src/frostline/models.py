@@ -36,6 +36,11 @@ class Loaded:
         return () if config.num_labels == 1 else tuple(config.id2label[i] for i in range(config.num_labels))
 
 
+def in_evaluation(model: Any) -> Any:
+    """Return the model in evaluation mode, on the GPU if there is one."""
+    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+
 def quiet() -> None:
     """Leave the talking to us: no progress bars and no notes on loading from transformers."""
     log: Any = transformers_logging

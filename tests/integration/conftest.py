@@ -17,9 +17,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-GOOD = ["lovely", "warm", "kind", "bright", "sweet", "happy", "calm", "gentle"]
-BAD = ["nasty", "cold", "cruel", "dull", "bitter", "sad", "angry", "rough"]
-PLAIN = ["the", "a", "this", "that", "film", "day", "cat", "house", "song", "is", "was", "seems", "and", "very"]
+from tiny_words import BAD, GOOD, PLAIN
 
 Train = Callable[..., dict[str, Any]]
 Command = Callable[..., "Done"]

@@ -27,7 +27,7 @@ from frostline.meter.step_peaks import StepPeaks
 from frostline.meter.steps import Run, Steps
 from frostline.planner.rehearsal import rehearse
 from frostline.storage import PRESETS
-from storage_checks import saved_bytes
+from storage_checks import cosine, model_gradients, saved_bytes
 from tiny_models import METHOD_IDS, METHOD_SETTINGS, same_bits
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "models" / "results" / "models.json"
@@ -147,15 +147,15 @@ def test_storage(name: str, storage: str, shown: Shown) -> None:
     model, values = architecture.make(dropout=0.1).double(), architecture.batch(torch.float64)
     torch.manual_seed(5)
     exact = saved_bytes(lambda: model(**values).loss, model)
-    logits, exact_gradients = _gradients(model, values)
+    logits, exact_gradients = model_gradients(model, values)
     tuner = frostline.prepare(model, storage=storage, anatomy=anatomy)
     kept = saved_bytes(lambda: model(**values).loss, model)
     assert kept < 0.97 * exact
-    ours, found = _gradients(model, values)
+    ours, found = model_gradients(model, values)
     torch.testing.assert_close(ours, logits, rtol=1e-12, atol=1e-12)
-    assert _cosine(found, exact_gradients) >= COSINES[storage]
+    assert cosine(found, exact_gradients) >= COSINES[storage]
     tuner.finish()
-    again, after = _gradients(model, values)
+    again, after = model_gradients(model, values)
     assert torch.equal(again, logits)
     assert all(torch.equal(after[key], exact_gradients[key]) for key in exact_gradients)
     shown(name, f"storage {storage}", f"{100 * kept / exact:.0f} %" + ("" if bits else ", to rounding"))
@@ -203,7 +203,7 @@ def _three_steps(
         before = {key: p.detach().clone() for key, p in model.named_parameters()}
         values = architecture.batch(torch.float64, index)
         model(**values).loss.backward()
-        _, exact = _gradients(stock, values)
+        _, exact = model_gradients(stock, values)
         training = {key for key, p in model.named_parameters() if p.requires_grad}
         if method == "lora":
             if index == 0:
@@ -272,13 +272,13 @@ def test_weights_in_bfloat16(name: str, shown: Shown) -> None:
     for key, p in stock.named_parameters():  # what is frozen may change which kernel stock's attention takes
         p.requires_grad_(model.get_parameter(key).requires_grad)
     values = architecture.batch(torch.bfloat16)
-    logits, exact = _gradients(stock, values)
+    logits, exact = model_gradients(stock, values)
     output = model(**values)
     assert torch.equal(output.logits, logits)
     output.loss.backward()
     training = {key: p.grad for key, p in model.named_parameters() if p.requires_grad}
     assert 0 < len(training) < len(before)
-    assert _cosine(training, exact) > 0.99
+    assert cosine(training, exact) > 0.99
     optimizer.step()
     moved = {key for key, p in model.named_parameters() if not same_bits(p.detach(), before[key])}
     assert moved <= training.keys()
@@ -306,18 +306,3 @@ def test_prediction(name: str, case: str, shown: Shown) -> None:
     ratio = peaks.memory()["tensor_peak"] / predicted
     assert 0.95 < ratio < 1.05
     shown(name, f"peak of {case}", f"{ratio:.3f}")
-
-
-def _gradients(model: nn.Module, values: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-    torch.manual_seed(5)
-    output: Any = model(**values)
-    output.loss.backward()
-    found = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-    model.zero_grad()
-    return output.logits.detach(), found
-
-
-def _cosine(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
-    assert one.keys() == other.keys()
-    first, second = (torch.cat([g[name].flatten().double() for name in one]) for g in (one, other))
-    return float(torch.dot(first, second) / (first.norm() * second.norm()))

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from conftest import BAD, GOOD, PLAIN
 from frostline.methods import names
+from tiny_words import BAD, GOOD, PLAIN
 
 KEYS = {"task": "question-answering", "max_length": 32, "stride": 4, "epochs": 14, "learning_rate": 5e-3}
 

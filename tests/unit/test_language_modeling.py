@@ -18,7 +18,7 @@ from frostline.models import Loaded
 from frostline.tasks.characters import character_tokenizer
 from frostline.tasks.language_modeling import LanguageModeling
 from frostline.tasks.metrics import METRICS
-from frostline.tasks.next_tokens import UNREAD, Blocks, collate, foretold
+from frostline.tasks.next_tokens import IGNORE_INDEX, Blocks, collate, token_scores
 from language_models import TEXT, make_language_model
 
 TASK = LanguageModeling()
@@ -50,23 +50,23 @@ def test_training_blocks_hold_every_token_once_but_the_last_incomplete_block() -
 def test_validation_blocks_ask_for_every_token_but_the_first_once(count: int) -> None:
     blocks = Blocks(torch.arange(count), 5, overlap=True)
     rows = [blocks[index] for index in range(len(blocks))]
-    asked = [int(label) for row in rows for label in row["labels"] if label != UNREAD]
+    asked = [int(label) for row in rows for label in row["labels"] if label != IGNORE_INDEX]
     assert asked == list(range(1, count))
-    assert all(2 <= len(row["input_ids"]) <= 5 and row["labels"][0] == UNREAD for row in rows)
+    assert all(2 <= len(row["input_ids"]) <= 5 and row["labels"][0] == IGNORE_INDEX for row in rows)
 
 
 def test_what_is_kept_of_a_batch_is_its_loss_and_its_right_tokens() -> None:
     generator = torch.Generator().manual_seed(0)
     batch = collate([Blocks(torch.randint(0, 9, (n,), generator=generator), 6, overlap=True)[0] for n in (6, 3)])
     logits = torch.randn(2, 6, 9, generator=generator)
-    kept = foretold(logits, batch["labels"])
+    kept = token_scores(logits, batch["labels"])
     for row, count in ((0, 5), (1, 2)):
         wanted = batch["input_ids"][row, 1 : count + 1]
         said = logits[row, :count]
         right = (said.argmax(-1) == wanted).sum()
         loss = functional.cross_entropy(said, wanted) * count
         assert kept[row].tolist() == [pytest.approx(float(loss), rel=1e-6), int(right), count]  # float32's rounding
-    assert foretold((logits, "cache"), batch["labels"]).equal(kept)
+    assert token_scores((logits, "cache"), batch["labels"]).equal(kept)
 
 
 def test_perplexity_weighs_tokens_and_not_rows() -> None:
@@ -93,14 +93,14 @@ def test_perplexity_of_a_text_is_that_of_each_token_after_what_its_block_shows(l
     assert found[0, 2] == 19
 
 
-def test_loss_in_training_is_the_mean_over_the_tokens_that_are_foretold(loaded: Loaded) -> None:
+def test_loss_in_training_is_the_mean_over_the_tokens_that_are_predicted(loaded: Loaded) -> None:
     """Transformers counts labels before it shifts them, so a first token with a label would make the loss smaller."""
     ids = loaded.processor(TEXT, return_tensors="pt")["input_ids"][0]
     batch = collate([Blocks(ids, 8, overlap=False)[index] for index in range(3)])
-    asked = (batch["labels"] != UNREAD).sum()
+    asked = (batch["labels"] != IGNORE_INDEX).sum()
     with torch.no_grad():
         found = loaded.model.eval()(**batch, num_items_in_batch=asked)
-    total, _, count = foretold(found.logits, batch["labels"]).sum(0).tolist()
+    total, _, count = token_scores(found.logits, batch["labels"]).sum(0).tolist()
     assert float(found.loss) == pytest.approx(total / count, rel=1e-5)
 
 

@@ -12,7 +12,7 @@ from frostline.config import make_config
 from frostline.errors import ConfigError, DataError
 from frostline.tasks.metrics import METRICS
 from frostline.tasks.sources.conll import read
-from frostline.tasks.token_classification import UNREAD, TokenClassification
+from frostline.tasks.token_classification import IGNORE_INDEX, TokenClassification
 
 TASK = TokenClassification()
 TEXT = """-DOCSTART- -X- O
@@ -127,12 +127,12 @@ def test_first_token_of_a_word_has_its_tag_and_the_scores_are_of_words(tmp_path:
     encoded = TASK.encode(data, loaded, asked)
     row = encoded.train[1]
     assert loaded.processor.convert_ids_to_tokens(row["input_ids"]) == ["[CLS]", "Peter", "Black", "##burn", "[SEP]"]
-    assert row["labels"] == [UNREAD, 5, 6, UNREAD, UNREAD]
+    assert row["labels"] == [IGNORE_INDEX, 5, 6, IGNORE_INDEX, IGNORE_INDEX]
     # The outputs of an evaluation, padded: each token says its label, or nonsense where it has none.
     kept = np.full((2, 9), 4)
     for index in range(2):
         labels = encoded.validation[index]["labels"]
-        kept[index, : len(labels)] = [4 if label == UNREAD else label for label in labels]
+        kept[index, : len(labels)] = [4 if label == IGNORE_INDEX else label for label in labels]
     assert encoded.outputs is not None
     scores = TASK.scorer(None, data.label_names)(encoded.outputs(kept), data.validation["label"])
     assert scores == {"entity_f1": 1.0, "entity_precision": 1.0, "entity_recall": 1.0}

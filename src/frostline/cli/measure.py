@@ -8,19 +8,17 @@ from typing import Annotated, Any
 
 import typer
 
+from frostline.cli.options import Head, ImageSize
 from frostline.errors import ConfigError
+from frostline.heads import CLASSIFICATION
 
 
 def show_measures(
     model: Annotated[str, typer.Argument(help="minilm, a model folder, a config.json, or a Hub name.")],
     batch_size: Annotated[int, typer.Option(help="Examples in a step.")] = 32,
     seq_len: Annotated[int | None, typer.Option(help="Tokens of each text; 128 if left out.")] = None,
-    image_size: Annotated[
-        int | None, typer.Option(help="Pixels in height and width; the config's if left out.")
-    ] = None,
-    head: Annotated[
-        str, typer.Option(help="classification, question-answering, token-classification, language-modeling.")
-    ] = "classification",
+    image_size: ImageSize = None,
+    head: Head = CLASSIFICATION,
     method: Annotated[str, typer.Option(help="Which weights train; `frostline methods` lists them.")] = "full",
     setting: Annotated[list[str] | None, typer.Option("--set", help="A setting of the method: rate=0.9")] = None,
     storage: Annotated[str, typer.Option(help="How saved activations wait.")] = "exact",

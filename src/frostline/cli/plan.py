@@ -10,7 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
+from frostline.cli.options import Head, ImageSize
 from frostline.errors import ConfigError
+from frostline.heads import CLASSIFICATION
 
 _WIDTH = 60
 _LETTERS = {
@@ -35,12 +37,8 @@ def show_plan(
     budget: Annotated[str, typer.Option(help="Memory: 2GiB, 600MB, a number of bytes, or auto: what is free.")],
     batch_size: Annotated[int, typer.Option(help="Examples in a step.")] = 32,
     seq_len: Annotated[int | None, typer.Option(help="Tokens of the longest text; 128 if left out.")] = None,
-    image_size: Annotated[
-        int | None, typer.Option(help="Pixels in height and width; the config's if left out.")
-    ] = None,
-    head: Annotated[
-        str, typer.Option(help="classification, question-answering, token-classification, language-modeling.")
-    ] = "classification",
+    image_size: ImageSize = None,
+    head: Head = CLASSIFICATION,
     device: Annotated[str, typer.Option(help="Where the step shall run: cpu or cuda.")] = "cpu",
     method: Annotated[str | None, typer.Option(help="Keep this method; chosen if left out.")] = None,
     setting: Annotated[list[str] | None, typer.Option("--set", help="A setting of the method: rate=0.9")] = None,

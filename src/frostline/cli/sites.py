@@ -7,17 +7,16 @@ from typing import Annotated
 
 import typer
 
+from frostline.cli.options import Head, ImageSize
+from frostline.heads import CLASSIFICATION
+
 
 def show_sites(
     model: Annotated[str, typer.Argument(help="minilm, a model folder, a config.json, or a Hub name.")],
     batch_size: Annotated[int, typer.Option(help="Examples in a step.")] = 32,
     seq_len: Annotated[int | None, typer.Option(help="Tokens of each text; 128 if left out.")] = None,
-    image_size: Annotated[
-        int | None, typer.Option(help="Pixels in height and width; the config's if left out.")
-    ] = None,
-    head: Annotated[
-        str, typer.Option(help="classification, question-answering, token-classification, language-modeling.")
-    ] = "classification",
+    image_size: ImageSize = None,
+    head: Head = CLASSIFICATION,
     device: Annotated[str, typer.Option(help="Where the step shall run: cpu or cuda.")] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:

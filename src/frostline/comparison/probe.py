@@ -21,7 +21,7 @@ from frostline import allocator, meter
 from frostline.anatomy.batches import LABELS
 from frostline.config import TrainConfig
 from frostline.meter.step_peaks import StepPeaks, memory_record
-from frostline.models import quiet
+from frostline.models import in_evaluation, quiet
 from frostline.tasks import task_of
 from frostline.training.run import run
 from frostline.training.run_folder import RunFolder
@@ -139,7 +139,7 @@ def measure_inference(config: TrainConfig) -> dict[str, Any]:
     set_seed(config.seed)
     loaded = task.load(config.model, data.label_names, config)
     batch = task.encode(data, loaded, config).longest(config.batch_size)
-    model = loaded.model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    model = in_evaluation(loaded.model)
     batch = {key: value.to(model.device) for key, value in batch.items() if key not in LABELS}
     held = allocator.use(config.allocator)
     meter.reset_peaks()

@@ -13,12 +13,11 @@ import torch
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from frostline.config import read_yaml
 from frostline.errors import CheckpointError
 from frostline.federated import checkpoints
 from frostline.federated.checkpoints import Checkpoint
 from frostline.federated.choice import Choice, choose
-from frostline.federated.config import FederateConfig, make_federate_config
+from frostline.federated.config import FederateConfig
 from frostline.federated.data import Encoded, divide, encoded
 from frostline.federated.handshake import introduce
 from frostline.federated.local import local_optimizer, steps_of
@@ -130,16 +129,6 @@ def make_server_app(planned: Planned, *, resume: bool, say: Say) -> ServerApp:
         serve(grid, planned, resume=resume, say=say)
 
     return made
-
-
-app = ServerApp()
-
-
-@app.main()
-def main(grid: Grid, context: Context) -> None:
-    """Run the federation whose file the run's configuration names: `flwr run . --run-config 'federation="FILE"'`."""
-    config = make_federate_config(read_yaml(Path(str(context.run_config["federation"]))))
-    serve(grid, plan(config), resume=bool(context.run_config.get("resume", False)), say=lambda record: None)
 
 
 def _optimizer(config: FederateConfig) -> FedAvg:

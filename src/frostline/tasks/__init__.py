@@ -30,7 +30,6 @@ def task_of_model(folder: Path) -> Task:
 
 def _task(asked: str, model: str) -> Task:
     from frostline.errors import ConfigError
-    from frostline.heads import LANGUAGE_MODELING, QUESTION_ANSWERING, TOKEN_CLASSIFICATION
     from frostline.model_configs import config_of, reads_images
     from frostline.tasks.image_classification import ImageClassification
     from frostline.tasks.language_modeling import LanguageModeling
@@ -38,12 +37,9 @@ def _task(asked: str, model: str) -> Task:
     from frostline.tasks.text_classification import TextClassification
     from frostline.tasks.token_classification import TokenClassification
 
-    if asked == QUESTION_ANSWERING:
-        return QuestionAnswering()
-    if asked == LANGUAGE_MODELING:
-        return LanguageModeling()
-    if asked == TOKEN_CLASSIFICATION:
-        return TokenClassification()
+    for task in (QuestionAnswering, TokenClassification, LanguageModeling):
+        if asked == task.head:
+            return task()
     try:
         images = reads_images(config_of(model))
     except ConfigError:

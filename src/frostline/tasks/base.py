@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from frostline.config import TrainConfig
     from frostline.models import Loaded
 
+COLUMNS = ("text", "text_pair", "image", "label", "delimiter")
+IGNORE_INDEX = -100
+"""The label of a token that no loss and no score reads, as in transformers."""
 _OWN_KEYS = ("image_size", "augmentation", "stride", "null_threshold")
 Scores = dict[str, float]
 Inputs = dict[str, Any]
@@ -113,10 +116,11 @@ class Task(ABC):
         return ()
 
     def refuse_keys(self, config: TrainConfig) -> None:
-        """Raise ConfigError where a key is given that only other tasks have."""
+        """Raise ConfigError where a key is given that only other tasks have, DataError where it names a column."""
         for key in _OWN_KEYS:
             if key not in self.keys and getattr(config, key) is not None:
                 raise ConfigError(f"{key}={getattr(config, key)!r} is nothing for {self.reads}; leave it out.")
+        self.refuse_columns({key: getattr(config, key) for key in COLUMNS})
 
     @abstractmethod
     def read(self, config: TrainConfig) -> TaskData:

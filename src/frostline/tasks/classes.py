@@ -55,7 +55,9 @@ class ClassTask(Task):
         import numpy as np
         import torch
 
-        model = loaded.model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+        from frostline.models import in_evaluation
+
+        model = in_evaluation(loaded.model)
         parts = []
         for start in range(0, len(rows), batch_size):
             batch = self.inputs(loaded, rows[start : start + batch_size], max_length)

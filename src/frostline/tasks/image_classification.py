@@ -41,7 +41,6 @@ class ImageClassification(ClassTask):
         self.refuse_keys(config)
         if config.task == "regression":
             raise ConfigError("task=regression is for texts; images are classified: leave task out.")
-        self.refuse_columns({key: getattr(config, key) for key in ("text", "text_pair", "delimiter")})
         train, held = read_train(config.data, AskedImages(config.image, config.label), config.validation)
         check_labels(train)
         label_names = label_names_of(train)

@@ -37,8 +37,6 @@ class LanguageModeling(Task):
     def read(self, config: TrainConfig) -> TaskData:
         """Return the data of a run: a row is a document, {"text"}."""
         self.refuse_keys(config)
-        keys = ("text", "text_pair", "image", "label", "delimiter")
-        self.refuse_columns({key: getattr(config, key) for key in keys})
         train, own = read_train(config.data, config.validation)
         sha256 = digest([train] if own is None else [train, own])
         train, held = (train, own) if own is not None else divide(train, config.validation_share)
@@ -73,7 +71,7 @@ class LanguageModeling(Task):
         return np.empty((len(rows), 0))
 
     def load(self, name: str, label_names: Sequence[str] | None = None, config: TrainConfig | None = None) -> Loaded:
-        """Load a model that foretells the next token; ConfigError for one that sees it."""
+        """Load a model that predicts the next token; ConfigError for one that sees it."""
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         from frostline.models import load_pretrained
@@ -87,13 +85,13 @@ class LanguageModeling(Task):
 
     def encode(self, data: TaskData, loaded: Loaded, config: TrainConfig) -> Encoded:
         """Return the training documents, one behind the other, as blocks of `max_length` tokens, and the validation
-        documents as blocks in which each token but a document's first is foretold once.
+        documents as blocks in which each token but a document's first is predicted once.
         """
         import torch
 
         from frostline.models import require_positions
         from frostline.tasks.language import joined
-        from frostline.tasks.next_tokens import Blocks, collate, foretold
+        from frostline.tasks.next_tokens import Blocks, collate, token_scores
 
         length = config.max_length
         if length < 2:
@@ -122,7 +120,7 @@ class LanguageModeling(Task):
             collate,
             None,
             tuple(notes),
-            reduce=foretold,
+            reduce=token_scores,
         )
 
     def scorer(self, metric: str | None, label_names: tuple[str, ...]) -> Scorer:
@@ -130,15 +128,15 @@ class LanguageModeling(Task):
         return get_metric(metric or DEFAULT[LANGUAGE_MODELING], LANGUAGE_MODELING)
 
     def outputs(self, loaded: Loaded, rows: datasets.Dataset, batch_size: int, max_length: int | None) -> NDArray[Any]:
-        """Return of each text, as `next_tokens.foretold` does, the summed loss, the right tokens, and all of them."""
+        """Return of each text, as `next_tokens.token_scores`, the summed loss, the right tokens, and all of them."""
         import numpy as np
         import torch
 
-        from frostline.models import longest_text
-        from frostline.tasks.next_tokens import collate, foretold
+        from frostline.models import in_evaluation, longest_text
+        from frostline.tasks.next_tokens import collate, token_scores
 
         length = max_length or longest_text(loaded.model) or LENGTH
-        model = loaded.model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+        model = in_evaluation(loaded.model)
         found = np.zeros((len(rows), 3))
         for row, text in enumerate(rows["text"]):
             blocks = _blocks(loaded, text, length)
@@ -147,7 +145,7 @@ class LanguageModeling(Task):
                 batch = {name: value.to(model.device) for name, value in collate(chosen).items()}
                 with torch.inference_mode():
                     logits = model(input_ids=batch["input_ids"], use_cache=False).logits
-                    found[row] += foretold(logits, batch["labels"]).sum(0).cpu().numpy()
+                    found[row] += token_scores(logits, batch["labels"]).sum(0).cpu().numpy()
         return found
 
     def predictions(self, loaded: Loaded, rows: datasets.Dataset, outputs: NDArray[Any]) -> list[dict[str, Any]]:

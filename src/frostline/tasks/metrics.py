@@ -143,7 +143,7 @@ def perplexity(outputs: NDArray[np.floating[Any]], labels: Any) -> Scores:
     1 at best; and the share of tokens that were held for the likeliest, in [0, 1].
 
     Args:
-        outputs: as `frostline.tasks.next_tokens.foretold` gives them, shape (rows, 3).
+        outputs: as `frostline.tasks.next_tokens.token_scores` gives them, shape (rows, 3).
         labels: not looked at: a text's labels are its own tokens.
     """
     loss, right, tokens = outputs.reshape(-1, 3).sum(0).tolist()

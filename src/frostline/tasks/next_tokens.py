@@ -11,19 +11,18 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import Dataset
 
-UNREAD = -100
-"""A label that no loss reads, as in transformers."""
+from frostline.tasks.base import IGNORE_INDEX
 
 
 class Blocks(Dataset[dict[str, Tensor]]):
     """Blocks of tokens as a Trainer takes them: a row is {"input_ids", "labels"}, the same tokens in both, but that
-    nothing foretells a block's first: it has no label, or else transformers would count it in the mean loss.
+    nothing predicts a block's first: it has no label, or else transformers would count it in the mean loss.
 
     Args:
         ids: tokens of one text, shape (tokens,), of any type of integer.
         length: of a block.
         overlap: with one, a block begins with the last token of the one before it, and what is left over is a shorter
-            block: each token but the first is foretold once. Without, no token is in two blocks, and what is left over
+            block: each token but the first is predicted once. Without, no token is in two blocks, and what is left over
             is left out.
     """
 
@@ -42,23 +41,23 @@ class Blocks(Dataset[dict[str, Tensor]]):
             raise IndexError(index)
         ids = self._ids[index * self._step : index * self._step + self._length].long()
         labels = ids.clone()
-        labels[0] = UNREAD
+        labels[0] = IGNORE_INDEX
         return {"input_ids": ids, "labels": labels}
 
 
 def collate(rows: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Return a batch of blocks; behind a shorter one stand tokens whose labels are `UNREAD`.
+    """Return a batch of blocks; behind a shorter one stand tokens whose labels are `IGNORE_INDEX`.
 
     No attention mask: a causal model's tokens do not see what stands behind them.
     """
     found = {}
-    for name, value in (("input_ids", 0), ("labels", UNREAD)):
+    for name, value in (("input_ids", 0), ("labels", IGNORE_INDEX)):
         parts = [row[name] for row in rows]
         found[name] = torch.nn.utils.rnn.pad_sequence(parts, batch_first=True, padding_value=value)
     return found
 
 
-def foretold(logits: Any, labels: Tensor) -> Tensor:
+def token_scores(logits: Any, labels: Tensor) -> Tensor:
     """Return what is kept of a batch's logits: of each row the summed loss, how many tokens were right, and how many
     there were.
 
@@ -66,7 +65,7 @@ def foretold(logits: Any, labels: Tensor) -> Tensor:
 
     Args:
         logits: shape (rows, tokens, vocabulary), or a tuple that begins with them.
-        labels: shape (rows, tokens), `UNREAD` where nothing is asked.
+        labels: shape (rows, tokens), `IGNORE_INDEX` where nothing is asked.
 
     Returns:
         Float64, shape (rows, 3); the loss in nats.
@@ -74,8 +73,8 @@ def foretold(logits: Any, labels: Tensor) -> Tensor:
     logits = logits[0] if isinstance(logits, tuple) else logits
     found = []
     for row, wanted in zip(logits[:, :-1], labels[:, 1:], strict=True):
-        asked = wanted != UNREAD
-        loss = functional.cross_entropy(row.float(), wanted, ignore_index=UNREAD, reduction="sum")
+        asked = wanted != IGNORE_INDEX
+        loss = functional.cross_entropy(row.float(), wanted, ignore_index=IGNORE_INDEX, reduction="sum")
         right = ((row.argmax(-1) == wanted) & asked).sum()
         found.append(torch.stack([loss.double(), right.double(), asked.sum().double()]))
     return torch.stack(found)

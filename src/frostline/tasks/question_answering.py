@@ -36,7 +36,6 @@ class QuestionAnswering(Task):
     def read(self, config: TrainConfig) -> TaskData:
         """Return the data of a run; validation that is split off train consists of whole articles."""
         self.refuse_keys(config)
-        self.refuse_columns({key: getattr(config, key) for key in ("text", "text_pair", "image", "label", "delimiter")})
         train, held = read_train(config.data, config.validation)
         kept: Sequence[Question] = train.questions
         if held is None:
@@ -140,13 +139,13 @@ class QuestionAnswering(Task):
         import torch
         from transformers import DataCollatorWithPadding
 
-        from frostline.models import longest_text
+        from frostline.models import in_evaluation, longest_text
 
         length = max_length or min(longest_text(loaded.model) or 384, 384)
         own = {"max_length": length, "stride": length // 3, "null_threshold": 0.0, "unanswerable": False}
         own |= getattr(loaded.model.config, _OWN, {})
         found = _windows(loaded, rows, own).longest_first()
-        model = loaded.model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+        model = in_evaluation(loaded.model)
         collate, starts, ends = DataCollatorWithPadding(loaded.processor), [], []
         for first in range(0, len(found.rows), batch_size):
             part = [

@@ -29,7 +29,6 @@ class TextClassification(ClassTask):
     def read(self, config: TrainConfig) -> TaskData:
         """Return the data of a run, see `text.load`."""
         self.refuse_keys(config)
-        self.refuse_columns({"image": config.image})
         keys = ("text", "text_pair", "label", "delimiter", "validation", "validation_share", "max_train", "seed")
         return text.load(config.data, task=config.task, **{key: getattr(config, key) for key in keys})
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from frostline.errors import ConfigError, DataError
 from frostline.heads import TOKEN_CLASSIFICATION
-from frostline.tasks.base import Encoded, Inputs, Origin, Scorer, Task, TaskData
+from frostline.tasks.base import IGNORE_INDEX, Encoded, Inputs, Origin, Scorer, Task, TaskData
 from frostline.tasks.metrics import DEFAULT, get_metric
 from frostline.tasks.sources.conll import Sentences, digest, read_evaluation, read_train
 
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
     from frostline.config import TrainConfig
     from frostline.models import Loaded
-
-UNREAD = -100
-"""The label of a token that is not its word's first."""
 
 
 class TokenClassification(Task):
@@ -38,7 +35,6 @@ class TokenClassification(Task):
     def read(self, config: TrainConfig) -> TaskData:
         """Return the data of a run: a row is a sentence, {"words", "label"}, the latter indices of its tags."""
         self.refuse_keys(config)
-        self.refuse_columns({key: getattr(config, key) for key in ("text", "text_pair", "image", "label", "delimiter")})
         train, held = read_train(config.data, config.validation)
         names = _names(train)
         if len(names) < 2:
@@ -118,7 +114,7 @@ class TokenClassification(Task):
         def rows(split: datasets.Dataset) -> tuple[Dataset, list[list[int | None]]]:
             encoded = tokens_of_words(loaded, split["words"], config.max_length)
             firsts = [first_tokens(encoded, row, len(words)) for row, words in enumerate(split["words"])]
-            labels = [[UNREAD] * len(ids) for ids in encoded["input_ids"]]
+            labels = [[IGNORE_INDEX] * len(ids) for ids in encoded["input_ids"]]
             for row, tags in enumerate(split["label"]):
                 for first, tag in zip(firsts[row], tags, strict=True):
                     if first is not None:
@@ -154,10 +150,10 @@ class TokenClassification(Task):
         """Return for each row the indices of its words' tags, an array of arrays."""
         import torch
 
-        from frostline.models import longest_text
+        from frostline.models import in_evaluation, longest_text
         from frostline.tasks.words import first_tokens, tags_of_words, tokens_of_words
 
-        model = loaded.model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+        model = in_evaluation(loaded.model)
         names, limit = loaded.label_names, max_length or longest_text(loaded.model)
         found: list[Any] = []
         firsts: list[list[int | None]] = []

@@ -128,10 +128,11 @@ def _of_plan(config: TrainConfig, file: dict[str, Any]) -> dict[str, Any]:
 
 
 def _common(config: TrainConfig) -> dict[str, Any]:
+    task = task_of(config)
     return {
         "model": config.model,
-        "head": task_of(config).head,
-        **task_of(config).step_sizes(config),
+        "head": task.head,
+        **task.step_sizes(config),
         "optim": config.optim,
         "bf16": config.bf16,
         "device": "cuda" if torch.cuda.is_available() else "cpu",

@@ -13,7 +13,7 @@ from transformers import BertConfig, BertForMaskedLM
 import frostline
 from frostline.errors import ConfigError, StorageError
 from frostline.storage import PRESETS
-from storage_checks import saved_bytes
+from storage_checks import cosine, model_gradients, saved_bytes
 from tiny_models import (
     METHOD_IDS,
     METHOD_SETTINGS,
@@ -41,33 +41,18 @@ def _batch(name: str, dtype: torch.dtype) -> dict[str, Tensor]:
     return values
 
 
-def _gradients(model: nn.Module, values: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-    torch.manual_seed(5)
-    output: Any = model(**values)
-    output.loss.backward()
-    found = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-    model.zero_grad()
-    return output.logits.detach(), found
-
-
-def _cosine(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
-    assert one.keys() == other.keys()
-    first, second = (torch.cat([g[name].flatten() for name in one]) for g in (one, other))
-    return float(torch.dot(first, second) / (first.norm() * second.norm()))
-
-
 @pytest.mark.parametrize("storage", STORED)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_gradients_beside_stocks_with_dropout_on(name: str, storage: str) -> None:
     model = family(name).double().train()
     values = _batch(name, torch.float64)
-    logits, exact = _gradients(model, values)
+    logits, exact = model_gradients(model, values)
     tuner = frostline.prepare(model, "full", storage=storage)
-    ours, found = _gradients(model, values)
+    ours, found = model_gradients(model, values)
     torch.testing.assert_close(ours, logits, rtol=1e-12, atol=1e-12)
-    assert _cosine(found, exact) >= COSINES[storage]
+    assert cosine(found, exact) >= COSINES[storage]
     tuner.finish()
-    again, after = _gradients(model, values)
+    again, after = model_gradients(model, values)
     assert torch.equal(again, logits)
     assert all(torch.equal(after[key], exact[key]) for key in exact)
 
@@ -92,9 +77,9 @@ def test_without_dropout_the_forward_pass_is_stocks_to_the_bit(name: str, storag
 
 def test_a_block_that_waits_in_a_file_loses_nothing() -> None:
     model, values = tiny_bert(dropout=0.1).double(), batch()
-    _, exact = _gradients(model, values)
+    _, exact = model_gradients(model, values)
     frostline.prepare(model, "full", storage={"preset": "lossless", "block": "file"})
-    assert _cosine(_gradients(model, values)[1], exact) > 1 - 1e-12
+    assert cosine(model_gradients(model, values)[1], exact) > 1 - 1e-12
 
 
 def test_a_block_on_a_cpu_cannot_wait_on_the_cpu() -> None:
@@ -195,24 +180,22 @@ def test_parameters_keep_their_names_and_objects() -> None:
 def test_under_autocast() -> None:
     model, values = tiny_bert(dropout=0.1), batch()
     with torch.autocast("cpu", torch.bfloat16):
-        logits, exact = _gradients(model, values)
+        logits, exact = model_gradients(model, values)
         frostline.prepare(model, "full", storage="smallest")
-        ours, found = _gradients(model, values)
+        ours, found = model_gradients(model, values)
     torch.testing.assert_close(ours, logits, rtol=0.02, atol=0.02)
     assert all(found[name].dtype is exact[name].dtype for name in exact)
-    assert _cosine(found, exact) > 0.99
+    assert cosine(found, exact) > 0.99
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_a_model_of_short_floats(dtype: torch.dtype) -> None:
     model, values = tiny_bert().to(dtype), batch()
-    logits, exact = _gradients(model, values)
+    logits, exact = model_gradients(model, values)
     frostline.prepare(model, "full", storage="compact")
-    ours, found = _gradients(model, values)
+    ours, found = model_gradients(model, values)
     assert torch.equal(ours, logits)
-    assert (
-        _cosine({name: g.float() for name, g in found.items()}, {name: g.float() for name, g in exact.items()}) > 0.99
-    )
+    assert cosine({name: g.float() for name, g in found.items()}, {name: g.float() for name, g in exact.items()}) > 0.99
 
 
 def test_a_language_models_loss_keeps_the_logits_alone() -> None:
@@ -223,12 +206,12 @@ def test_a_language_models_loss_keeps_the_logits_alone() -> None:
     stock, kept = model.loss_function, []
     for storage in ("exact", "lossless"):
         tuner = frostline.prepare(model, "full", storage=storage)
-        kept.append((saved_bytes(lambda: model(**values).loss, model), *_gradients(model, values)))
+        kept.append((saved_bytes(lambda: model(**values).loss, model), *model_gradients(model, values)))
         tuner.finish()
         assert model.loss_function is stock
     (before, _, exact), (after, _, ours) = kept
     assert before - after > 4 * 8 * 500 * 8  # at least the logarithms of the probabilities
-    assert _cosine(ours, exact) > 1 - 1e-12
+    assert cosine(ours, exact) > 1 - 1e-12
 
 
 def test_eager_attention_is_left_alone() -> None:
@@ -289,10 +272,10 @@ def test_two_recomputations_of_one_block_are_refused() -> None:
         frostline.prepare(model, "full", storage="smallest")
     values = batch()
     model.gradient_checkpointing_disable()
-    _, exact = _gradients(model, values)
+    _, exact = model_gradients(model, values)
     model.gradient_checkpointing_enable({"use_reentrant": False})
     frostline.prepare(model, "full", storage="compact")
-    assert _cosine(_gradients(model, values)[1], exact) > 0.999
+    assert cosine(model_gradients(model, values)[1], exact) > 0.999
 
 
 def test_a_value_that_is_not_finite_is_named_by_its_site() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from frostline.errors import DataError
 from frostline.tasks.sources.content import read_text
+from frostline.tasks.sources.folders import find_split
 from frostline.tasks.sources.reading import SPLIT
 
 SUFFIXES = (".conll", ".txt", ".bio", ".iob", ".iob2", ".tsv")
@@ -57,10 +58,10 @@ def read_train(source: str, validation: str | None) -> tuple[Sentences, Sentence
     path = _existing(source, "data")
     train, held = path, None
     if path.is_dir():
-        found = _find(path, _TRAIN)
+        found = find_split(path, _TRAIN, SUFFIXES)
         if found is None:
             raise DataError(f"{path}: there is no train file in this folder; {_WANTED}.")
-        train, held = found, _find(path, _VALIDATION)
+        train, held = found, find_split(path, _VALIDATION, SUFFIXES)
     if validation is not None:
         held = None if validation == SPLIT else _existing(validation, "validation")
     sentences = read(train, path.resolve().name if path.is_dir() else train.stem, tags_needed=True)
@@ -75,7 +76,7 @@ def read_evaluation(source: str, *, tags_needed: bool) -> Sentences:
     """Read a file, or a folder's validation file; raises as `read_train`."""
     path = _existing(source, "data")
     if path.is_dir():
-        found = _find(path, _VALIDATION)
+        found = find_split(path, _VALIDATION, SUFFIXES)
         if found is None:
             raise DataError(f"{path}: there is no validation, valid, val, dev or test file in this folder.")
         path = found
@@ -153,16 +154,6 @@ def _checked(sentences: list[list[str]], lines: Sequence[int], path: Path) -> li
         ]
         for tags in sentences
     ]
-
-
-def _find(folder: Path, stems: Sequence[str]) -> Path | None:
-    for stem in stems:
-        found = sorted(path for path in folder.iterdir() if path.stem == stem and path.suffix.lower() in SUFFIXES)
-        if len(found) > 1:
-            raise DataError(f"{folder}: {' and '.join(path.name for path in found)} could each be the split; keep one.")
-        if found:
-            return found[0]
-    return None
 
 
 def _existing(source: str, key: str) -> Path:

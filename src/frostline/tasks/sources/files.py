@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from frostline.errors import DataError
 from frostline.tasks.sources import glue, separated, tables, trec
 from frostline.tasks.sources.columns import Asked, refuse_columns
 from frostline.tasks.sources.content import read_text
+from frostline.tasks.sources.folders import find_split
 from frostline.tasks.sources.rows import Rows
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".txt")
@@ -59,28 +59,17 @@ def read(path: Path, asked: Asked, *, label_needed: bool) -> Rows:
 
 def find_train(folder: Path) -> Path:
     """Return the folder's training file; DataError where there is none, or more than one."""
-    return _find(folder, _TRAIN) or _nothing_found(folder, "train.*")
+    return find_split(folder, _TRAIN, SUFFIXES) or _nothing_found(folder, "train.*")
 
 
 def find_evaluation(folder: Path) -> Path | None:
     """Return the folder's validation, dev or test file, the first there is; DataError where one name has two files."""
-    return _find(folder, _EVALUATION)
+    return find_split(folder, _EVALUATION, SUFFIXES)
 
 
 def require_evaluation(folder: Path) -> Path:
     """Return the folder's validation, dev or test file; DataError where there is none."""
     return find_evaluation(folder) or _nothing_found(folder, "validation.*, dev.* or test.*")
-
-
-def _find(folder: Path, stems: Sequence[str]) -> Path | None:
-    for stem in stems:
-        found = sorted(path for path in folder.iterdir() if path.stem == stem and path.suffix.lower() in SUFFIXES)
-        if len(found) > 1:
-            names = " and ".join(path.name for path in found)
-            raise DataError(f"{folder}: {names} could each be the split; keep one, or name the file itself")
-        if found:
-            return found[0]
-    return None
 
 
 def _nothing_found(folder: Path, wanted: str) -> Path:
