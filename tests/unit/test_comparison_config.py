@@ -192,3 +192,12 @@ def test_learning_rates_that_yaml_reads_as_text_are_numbers():
     found = runs({"full": {}, "lora": {"learning_rates": ["1e-3"]}}, learning_rates={"grid": ["1e-5"]})
     assert {run.method: run.config["learning_rate"] for run in found.trials()} == {"full": 1e-5, "lora": 1e-3}
     assert next(iter(runs({"full": {"learning_rate": "1e-4"}}).cells())).config["learning_rate"] == 1e-4
+
+
+def test_a_row_with_a_budget_and_no_method_is_the_planner_s_to_choose():
+    methods = {"planned": {"budget": "1GiB"}, "lora": {"budget": "1GiB"}, "mine": {"method": "far", "budget": "1GiB"}}
+    config = make_comparison({"output": "out", "methods": methods}, {})
+    assert [entry.get("method") for entry in config.methods.values()] == [None, "lora", "far"]
+    runs = list(Runs(config).cells())
+    assert [run.config.get("method") for run in runs] == [None, "lora", "far"]
+    assert "method" not in make_config({**runs[0].config, "output": "o"}).model_fields_set

@@ -84,3 +84,28 @@ def test_costs_of_another_model_are_refused() -> None:
         prepare(tiny_bert(), "auto", costs={"x": 1})
     with pytest.raises(ConfigError, match="on 7 levels"):
         prepare(tiny_bert(), "auto", prices=[0] * 7)
+
+
+def test_what_has_no_cost_never_trains_and_the_optimizer_does_not_hold_it() -> None:
+    model = tiny_bert()
+    costs = _modules(prepare(tiny_bert(), "auto"))
+    tables = [name for name in costs if name.endswith("embeddings")]
+    assert tables
+    for name in tables:
+        del costs[name]
+    tuner = prepare(model, "auto", costs=costs, capacity=sum(costs.values()))
+    held = {id(parameter) for parameter in tuner.candidate_parameters()}
+    frozen = [p for name, p in model.named_parameters() if name.rpartition(".")[0] in tables]
+    assert frozen
+    assert not any(id(parameter) in held for parameter in frozen)
+
+
+def test_where_everything_fits_everything_trains_and_nothing_is_copied() -> None:
+    model = tiny_bert()
+    everything = sum(_modules(prepare(tiny_bert(), "auto")).values())
+    tuner = prepare(model, "auto", capacity=2 * everything)
+    optimizer = make_optimizer(model.parameters())
+    tuner.attach(optimizer)
+    train(model, tuner, optimizer, 2)
+    assert tuner.active == {unit.name for unit in tuner.units}
+    assert not tuner._method._distances.known

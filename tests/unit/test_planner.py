@@ -10,8 +10,9 @@ import pytest
 import torch
 from transformers import BertConfig, DebertaV2Config, SwinConfig, ViTConfig
 
+from frostline.anatomy import discover
 from frostline.errors import BudgetInfeasible, UnsupportedModel
-from frostline.meter.steps import Steps, measure_tensors
+from frostline.meter.steps import Steps, measure_tensors, meta_step
 from frostline.planner.ladder import ladder
 from frostline.planner.limits import MARGIN, Limits
 from frostline.planner.pricing import heaviest, prices, traced
@@ -84,20 +85,21 @@ def test_fused_backward_parts_and_evaluation_count(bert: str) -> None:
 
 def test_the_ladder_goes_down(bert: str) -> None:
     steps = Steps(bert, 16, 64, count=2)
-    rungs = [rung for rung in ladder(None) if not rung.budgeted and rung.split == 1]
-    peaks = [
-        rehearse(Steps(bert, 16, 64, count=2, **{k: v for k, v in rung.changes.items() if k != "method"})).peak
-        for rung in rungs
-    ]
-    assert peaks == sorted(peaks, reverse=True)
+    rungs = [rung for rung in ladder(None, blocks=2) if not rung.budgeted]
+    peaks = [rehearse(Steps(bert, 16, 64, count=2, **rung.changes)).peak for rung in rungs]
+    full, blocks = peaks[:5], peaks[5:]
+    assert full == sorted(full, reverse=True)
+    assert blocks == sorted(blocks, reverse=True)
+    assert all(peak < of_full for of_full, peak in zip(full, blocks, strict=True))
     assert rungs[0].changes == {"method": "full", "storage": "exact"}
+    assert rungs[5].changes == {"method": "layers", "settings": {"count": 2}, "storage": "exact"}
     assert smallest(steps, ladder("full")).rehearsal.peak < min(peaks)
 
 
 def test_what_the_user_chose_is_kept() -> None:
     assert {rung.changes["method"] for rung in ladder("slimfit")} == {"slimfit"}
     assert {rung.changes["storage"] for rung in ladder("full", "compact")} == {"compact"}
-    assert not any(rung.changes.get("fused_backward") for rung in ladder(None, fused=False))
+    assert not any(rung.changes.get("fused_backward") for rung in ladder(None, blocks=2, fused=False))
 
 
 def test_a_smaller_budget_gets_another_plan_and_keeps_it(bert: str) -> None:
@@ -116,7 +118,7 @@ def test_a_smaller_budget_gets_another_plan_and_keeps_it(bert: str) -> None:
 
 def test_half_the_budget_gives_another_plan_and_half_the_measured_peak(bert: str) -> None:
     steps = Steps(bert, 32, 64, count=2)
-    rungs = ladder(None)
+    rungs = ladder(None, blocks=2)
     whole = Limits(0).budget_for(rehearse(steps).peak)
     found = [search(steps, Limits(budget), rungs)[-1] for budget in (whole, whole // 2)]
     peaks = [measure_tensors(replace(tried.steps, count=4))["memory"]["tensor_peak"] for tried in found]
@@ -137,7 +139,8 @@ def test_one_byte_too_few_is_refused_naming_the_smallest(bert: str) -> None:
 @pytest.mark.parametrize("policy", ["keep", "release"])
 def test_no_set_that_auto_may_choose_passes_its_budget(bert: str, policy: str) -> None:
     steps = Steps(bert, 8, 32, storage="compact", optimizer_state=policy, count=12)
-    paid = prices(traced(steps), policy)
+    paid = prices(traced(steps), policy, discover(*meta_step(steps)))
+    assert any("word_embeddings" in name for name in paid.costs) == (policy == "release")
     least, most = (heaviest(steps, paid, Limits(tensors))[1].peak for tensors in (0, 10**12))
     limits = Limits(Limits(0).budget_for(least + (most - least) // 3))
     tensors = limits.tensors
@@ -153,9 +156,9 @@ def test_auto_has_no_budget_where_tables_of_positions_train_within_blocks(tmp_pa
     SwinConfig(window_size=4, drop_path_rate=0.0, **sizes).save_pretrained(tmp_path)
     steps = Steps(str(tmp_path), 8, count=2)
     whole = rehearse(steps).peak
-    chosen = search(steps, Limits(Limits(0).budget_for(whole // 2)), ladder(None))[-1]
+    chosen = search(steps, Limits(Limits(0).budget_for(whole // 2)), ladder(None, blocks=4))[-1]
     assert not chosen.rung.budgeted
-    assert not smallest(steps, ladder(None)).rung.budgeted
+    assert not smallest(steps, ladder(None, blocks=4)).rung.budgeted
     assert measure_tensors(replace(chosen.steps, count=4))["memory"]["tensor_peak"] <= whole // 2
     with pytest.raises(UnsupportedModel, match="method 'auto' cannot be held to a budget"):
         search(steps, Limits(Limits(0).budget_for(whole)), ladder("auto"))
@@ -169,3 +172,13 @@ def test_a_batch_is_split_into_equal_parts(bert: str) -> None:
         tried = search(steps, limits, rungs)
         assert all(found.steps.batch_size * found.rung.split == examples for found in tried)
         assert tried[-1].rung.split == fewest
+
+
+def test_before_weights_wait_for_their_turn_the_tables_of_embeddings_do(tmp_path: Path) -> None:
+    BertConfig(vocab_size=30000, **_SIZES).save_pretrained(tmp_path)
+    steps = Steps(str(tmp_path), 8, 16, count=2)
+    rungs = ladder(None, blocks=2)
+    full = smallest(steps, ladder("full")).rehearsal.peak
+    tried = search(steps, Limits(Limits(0).budget_for(full - 1)), rungs)
+    assert (tried[-1].rung.name, tried[-1].share) == ("all blocks, stock storage", 1.0)
+    assert tried[-1].rehearsal.peak < full / 2

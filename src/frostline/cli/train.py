@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,7 +45,9 @@ def train(
 
     from rich.console import Console
 
+    from frostline.planner.hindsight import hindsight
     from frostline.training.run import run
+    from frostline.training.run_folder import RunFolder, write_json
 
     record = run(
         config,
@@ -52,6 +55,10 @@ def train(
         overwrite=overwrite,
         console=Console(soft_wrap=True, markup=False, emoji=False, highlight=False),
     )
+    if "prediction" not in record:
+        record["prediction"] = hindsight(config, record)
+        with suppress(OSError):  # the run itself is whole
+            write_json(RunFolder(config.output).run, record)
     show(record, config.output)
     if not no_report:
         draw(config.output)

@@ -34,7 +34,10 @@ class ComparisonConfig(BaseModel):
     caption: str | None = Field(None, description="what a reader must know, such as what was cut short")
     train: dict[str, Any] = Field(default_factory=dict, description="keys of `frostline train` for every run")
     tasks: dict[str, dict[str, Any]] = Field(default_factory=dict, description="name -> keys over those of train")
-    methods: dict[str, dict[str, Any]] = Field(min_length=1, description="name -> keys over those of the task")
+    methods: dict[str, dict[str, Any]] = Field(
+        min_length=1,
+        description="name -> keys over those of the task; with a `budget` and no `method`, what the planner chooses",
+    )
     columns: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
         default_factory=dict, description="train key -> values; every method is run with each of them"
     )
@@ -154,7 +157,8 @@ def _choose_methods(merged: dict[str, Any], names: list[str]) -> dict[str, Any]:
     if not entries:
         raise ConfigError("there is no method to compare; say for instance --methods full,far,slimfit")
     for label, entry in entries.items():
-        entry.setdefault("method", label)
+        if "budget" not in entry or label in methods.names():  # else the method is the plan's to choose
+            entry.setdefault("method", label)
     return {name: entries[name] for name in names} if names else entries
 
 

@@ -103,7 +103,7 @@ class Runs:
         self.config = config
         self.tasks = config.tasks or {_task_name(config): {}}
         self.rows = list(_rows(config))
-        named = config.reference or next((row.method for row in self.rows if row.keys["method"] == "full"), None)
+        named = config.reference or next((row.method for row in self.rows if row.keys.get("method") == "full"), None)
         self._reference = named
         self.reference = next((row.label for row in self.rows if row.method == named), None)
         if any(row.label == INFERENCE for row in self.rows):

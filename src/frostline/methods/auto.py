@@ -7,7 +7,7 @@ which all weights cost the same and depth is free.
 
 The weights of a module train together, a Linear's bias with its matrix: the relative change of a bias near 0 says
 nothing, and it costs next to nothing once its matrix is there. What has not trained yet comes first, as in SlimFit. The
-head always trains.
+head always trains. Where everything fits, everything trains and nothing is judged.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ class Auto(base.Method):
             ge=0,
             description="bytes for all that trains at a step and for its depth; half of everything's if None",
         )
-        costs: dict[str, int] | None = Field(None, description="of each module outside the head, bytes while it trains")
+        costs: dict[str, int] | None = Field(
+            None, description="of each module outside the head, bytes while it trains; one without never does"
+        )
         prices: tuple[int, ...] | None = Field(
             None, description="of each level as the deepest, embeddings first; bytes"
         )
@@ -55,19 +57,21 @@ class Auto(base.Method):
         super().prepare(model, anatomy)
         self._always = anatomy.in_region("head")
         head = {unit.name for unit in self._always}
-        self._units = tuple(unit for unit in anatomy.units if unit.name not in head)
         modules: dict[str, list[Unit]] = {}
-        for unit in self._units:
-            modules.setdefault(unit.name.rpartition(".")[0], []).append(unit)
+        for unit in anatomy.units:
+            if unit.name not in head:
+                modules.setdefault(unit.name.rpartition(".")[0], []).append(unit)
         plain = {name: 16 * sum(unit.parameter_count for unit in units) for name, units in modules.items()}
         costs = plain if self.settings.costs is None else self.settings.costs
         levels = len(anatomy.blocks) + 2
         self._prices = [0] * levels if self.settings.prices is None else list(self.settings.prices)
-        if modules.keys() != costs.keys() or len(self._prices) != levels:
+        if not costs.keys() <= modules.keys() or len(self._prices) != levels:
             raise ConfigError(
                 f"method 'auto': its costs are of another model: {len(costs)} modules on {len(self._prices)} levels; "
                 f"this one has {len(modules)} on {levels}. `frostline plan` finds those of a model."
             )
+        modules = {name: units for name, units in modules.items() if name in costs}
+        self._units = tuple(unit for units in modules.values() for unit in units)
         half = (sum(costs.values()) + max(self._prices)) // 2
         self._capacity = half if self.settings.capacity is None else self.settings.capacity
         self._modules = {name: tuple(unit.name for unit in units) for name, units in modules.items()}
@@ -80,7 +84,7 @@ class Auto(base.Method):
         self._choose()
 
     def units(self) -> tuple[Unit, ...]:
-        """Return all units but the head's."""
+        """Return all units but the head's and those that have no cost."""
         return self._units
 
     def always(self) -> tuple[Unit, ...]:
@@ -97,7 +101,9 @@ class Auto(base.Method):
 
     def before(self, step: int, parameters: Parameters) -> None:
         """Copy the weights by which the active modules are judged."""
-        self._distances.copy((self._judged(name) for name in self._active_modules()), parameters)
+        active = self._active_modules()
+        chosen = active if len(active) < len(self._modules) else []
+        self._distances.copy((self._judged(name) for name in chosen), parameters)
 
     def observe(self, step: int, parameters: Parameters) -> None:
         """Measure how far they moved, and choose for the next step when it is time."""

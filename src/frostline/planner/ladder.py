@@ -1,7 +1,8 @@
 """The rungs from full fine-tuning down: each takes less memory than the one before, and costs more of something else.
 
 First what costs no quality, by what it costs in time: storage, then the batch in parts, whose gradients are the same
-but of which every part pays anew for what does not depend on its size. Then what costs some.
+but of which every part pays anew for what does not depend on its size. Then what costs some: the embeddings stay as
+they are, whose tables hold up to half of a small model's weights and seldom move; then not all weights train at a step.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ class Rung:
         changes: fields of `Steps` that differ from what the user asked for.
         splittable: whether the batch may be split before the next rung is tried.
         budgeted: whether its settings are made for a budget (method `auto`).
+        family: rungs that differ in storage alone have the same.
         split: parts into which a batch is split.
         accumulation: batches that are added up for one step in any case.
     """
@@ -32,6 +34,7 @@ class Rung:
     changes: dict[str, Any] = field(default_factory=dict)
     splittable: bool = False
     budgeted: bool = False
+    family: str = ""
     split: int = 1
     accumulation: int = 1
 
@@ -56,13 +59,18 @@ _STORAGE = {
     "compact": ("storage compact", "a tenth of time; gradients nearly the same"),
     "smallest": ("storage smallest", "one more forward pass; gradients nearly the same"),
 }
-_POLICIES = {"keep": "not all weights train at a step", "release": "the same, and moments that start anew"}
+_POLICIES = {
+    "keep": "not all weights train at a step, tables of embeddings never",
+    "release": "not all weights train at a step, and moments start anew",
+}
+_BLOCKS = "the training of the embeddings"
 
 
 def ladder(
     method: str | None,
     storage: Any = None,
     *,
+    blocks: int = 0,
     fused: bool = True,
     lighter: Sequence[dict[str, Any]] = (),
     accumulation: int = 1,
@@ -70,8 +78,9 @@ def ladder(
     """Return the rungs, the one that gives up least first.
 
     Args:
-        method: the user's, which is kept; None to choose among full fine-tuning and `auto`.
+        method: the user's, which is kept; None to choose among full fine-tuning, all blocks and `auto`.
         storage: the user's, which is kept; None to choose.
+        blocks: how many the model has; needed where the method is chosen.
         fused: whether each weight may move within backward: not where gradients are clipped or added up.
         lighter: settings of the user's method that train less and less, where he has said none.
         accumulation: batches that the user adds up for one step; each may be split further.
@@ -80,19 +89,20 @@ def ladder(
     kept, (last, _) = list(ways)[-1] if storage is None else storage, list(ways.values())[-1]
     rungs: list[Rung] = []
     if method != AUTO:
-        rungs = _at_its_most(method or "full", ways, storage, lighter)
-        if fused:
-            costs, changes = "the clipping of gradients", {**rungs[-1].changes, "fused_backward": True}
-            rungs.append(Rung(f"{rungs[-1].name}, fused backward", costs, changes))
-        for settings in lighter[1:]:
-            words = " ".join(f"{key}={value}" for key, value in settings.items())
-            changes = {"method": method, "storage": kept, "settings": settings}
-            rungs.append(Rung(f"{method} {words}, {last}", "fewer weights train", changes, settings == lighter[-1]))
+        settings = {"settings": lighter[0]} if lighter else {}
+        rungs = _family(method or "full", {"method": method or "full", **settings}, ways, storage, fused=fused)
+        for less in lighter[1:]:
+            words = " ".join(f"{key}={value}" for key, value in less.items())
+            changes = {"method": method, "storage": kept, "settings": less}
+            rungs.append(Rung(f"{method} {words}, {last}", "fewer weights train", changes, less == lighter[-1]))
+    if method is None:
+        changes = {"method": "layers", "settings": {"count": blocks}}
+        rungs += _family("all blocks", changes, ways, storage, costs=_BLOCKS, fused=fused)
     if method in (None, AUTO):
         for policy, costs in _POLICIES.items():
             changes = {"method": AUTO, "storage": kept, "optimizer_state": policy}
             name = f"auto, {last}, optimizer state: {policy}"
-            rungs.append(Rung(name, costs, changes, splittable=policy == "release", budgeted=True))
+            rungs.append(Rung(name, costs, changes, splittable=policy == "release", budgeted=True, family=AUTO))
     return [replace(rung, accumulation=accumulation) for rung in rungs]
 
 
@@ -104,18 +114,25 @@ def suffixes(storage: Any, blocks: int) -> list[Rung]:
             f"layers count={count}",
             "fewer weights train",
             {"method": "layers", "settings": {"count": count}, "storage": kept},
+            family="suffixes",
         )
         for count in range(blocks, -1, -1)
     ]
 
 
-def _at_its_most(
-    method: str, ways: dict[str, tuple[str, str]], storage: Any, lighter: Sequence[dict[str, Any]]
+def _family(
+    name: str, changes: dict[str, Any], ways: dict[str, tuple[str, str]], storage: Any, *, costs: str = "", fused: bool
 ) -> list[Rung]:
-    """Return a rung for each storage, the last of which may split the batch."""
-    settings = {"settings": lighter[0]} if lighter else {}
+    """Return a rung for each storage, the last of which may split the batch, and one with fused backward."""
+
+    def given_up(more: str) -> str:
+        return "; ".join(filter(None, (costs, "" if costs and more == "nothing" else more)))
+
     rungs = []
-    for way, (name, costs) in ways.items():
-        changes = {"method": method, "storage": way if storage is None else storage, **settings}
-        rungs.append(Rung(f"{method}, {name}", costs, changes, splittable=name == list(ways.values())[-1][0]))
+    for way, (words, more) in ways.items():
+        own = {**changes, "storage": way if storage is None else storage}
+        rungs.append(Rung(f"{name}, {words}", given_up(more), own, splittable=way == list(ways)[-1], family=name))
+    if fused:
+        own = {**rungs[-1].changes, "fused_backward": True}
+        rungs.append(Rung(f"{rungs[-1].name}, fused backward", given_up("the clipping of gradients"), own, family=name))
     return rungs

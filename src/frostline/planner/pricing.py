@@ -31,7 +31,7 @@ class Prices:
     """Settings of `auto` but for its capacity.
 
     Attributes:
-        costs: of each module outside the head, bytes while its weights train.
+        costs: of each module outside the head that may train, bytes while its weights do.
         levels: of each of them.
         depths: of each level as the deepest, bytes.
         units: of each module.
@@ -84,15 +84,23 @@ def traced(steps: Steps, **how: Any) -> Profile:
     return profile(model, anatomy, batch, storage=steps.storage, device=how.get("device", "cpu"))
 
 
-def prices(found: Profile, optimizer_state: str) -> Prices:
+def prices(found: Profile, optimizer_state: str, anatomy: Anatomy) -> Prices:
     """Return what `auto` pays for what.
 
     Args:
         found: of the model.
-        optimizer_state: `keep` or `release` that of frozen units.
+        optimizer_state: `keep` or `release` that of frozen units. Kept, it is there for all that may ever train, so
+            tables of embeddings may not: half of a small model's weights, of which a batch moves a few rows.
+        anatomy: of the model.
     """
     top = len(found.static) - 1
-    below = {name: weights for name, weights in found.weights.items() if weights.level < top}
+    tables = {unit.name for unit in anatomy.in_region("embeddings") if unit.kind == "embedding"}
+    never = tables if optimizer_state == "keep" else set()
+    below = {
+        name: weights
+        for name, weights in found.weights.items()
+        if weights.level < top and not never >= set(weights.units)
+    }
     costs = {name: _cost(found, name, optimizer_state == "keep") for name in below}
     levels = tuple(weights.level for weights in below.values())
     depths = tuple(found.waiting_from(level) - found.waiting_from(top) for level in range(top + 1))

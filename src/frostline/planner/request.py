@@ -206,14 +206,14 @@ def _rungs(request: Request, source: Source) -> list[Rung]:
         return [Rung("as planned", "", changes, accumulation=request.accumulation)]
     lighter: tuple[dict[str, Any], ...] = ()
     blocks = 0
-    if request.upload is not None or (request.method is not None and not request.settings):
-        model, batch = source(_steps(request))
-        blocks = len(discover(model, batch).blocks)
+    if request.method is None or not request.settings:
+        blocks = len(discover(*source(_steps(request))).blocks)
     if request.method is not None and not request.settings:
         lighter = methods.get(request.method).lighter(blocks)
     rungs = ladder(
         request.method,
         request.storage,
+        blocks=blocks,
         fused=request.fused,
         lighter=lighter,
         accumulation=request.accumulation,

@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import groupby
 from typing import Any
 
 from frostline.anatomy import Anatomy, discover
@@ -150,15 +151,20 @@ class _Attempt:
     def hopeful(self, rungs: Sequence[Rung]) -> Iterator[Rung]:
         """Yield the rungs in order, without those that have no chance.
 
-        After the first, those that are not made for a budget have one if what stays is not too much by itself, and what
-        the least of them takes is not.
+        After the first, those of a family have one if what stays is not too much by itself, and what the least of them
+        takes is not.
         """
-        plain, budgeted = ([rung for rung in rungs if rung.budgeted is way] for way in (False, True))
-        yield from plain[:1]
-        hopeless = budgeted and self._stays(plain[0]) > self.limits.tensors if plain else True
-        if not hopeless and any(self.limits.memory_fits(self.at(end).rehearsal) for end in self.ends(plain)):
-            yield from plain[1:]
-        yield from budgeted
+        families = [list(rungs) for _, rungs in groupby(rungs, key=lambda rung: rung.family)]
+        yield families[0][0]
+        for family in families:
+            if family[0].budgeted or self._has_a_chance(family, family is families[-1]):
+                yield from (rung for rung in family if rung is not families[0][0])
+
+    def _has_a_chance(self, family: Sequence[Rung], is_last: bool) -> bool:
+        stays = self.at(family[0]).rehearsal.at_peak
+        if not is_last and stays["weights"] + stays["optimizer"] > self.limits.tensors:
+            return False  # no storage and no split makes these fewer; but should none fit, the last says what would
+        return any(self.limits.memory_fits(self.at(end).rehearsal) for end in self.ends(family))
 
     def ends(self, rungs: Sequence[Rung]) -> list[Rung]:
         """Return the rungs of which one takes least: the last, or the last that splits the batch, whole or in parts."""
@@ -218,14 +224,9 @@ class _Attempt:
             )
         if part.batch_size not in self.profiles:  # the same for every policy
             self.profiles[part.batch_size] = traced(part, **how)
-        paid = prices(self.profiles[part.batch_size], part.optimizer_state)
+        paid = prices(self.profiles[part.batch_size], part.optimizer_state, self._anatomy)
         settings, taken = heaviest(part, paid, self.limits, **how)
         return Tried(rung, replace(part, settings=settings), taken, paid.share(settings["capacity"]))
-
-    def _stays(self, rung: Rung) -> int:
-        """Return the bytes of a rung without settings of its own that no storage and no split makes fewer."""
-        taken = self.at(rung).rehearsal.at_peak
-        return taken["weights"] + taken["optimizer"]
 
     @cached_property
     def _anatomy(self) -> Anatomy:

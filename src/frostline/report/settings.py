@@ -49,6 +49,8 @@ def _lines(config: Mapping[str, Any], label: str) -> list[Text]:
         lines.append((*opening, *marked(found.summary), f". Source: {found.source}."))
     elif name:
         lines.append((Name(name), ": a method from outside this package."))
+    elif config.get("budget") is not None:
+        lines.append(marked("what `frostline plan` chooses within the budget."))
     for key, value in mapping(config.get("settings")).items():
         meaning = found.settings.get(str(key)) if found else None
         lines.append((Name(f"{key} = {_text(value)}"), f": {meaning}" if meaning else ""))

@@ -81,6 +81,17 @@ def read_plan(path: Path) -> dict[str, Any]:
         ) from error
 
 
+def as_it_is(config: TrainConfig) -> dict[str, Any]:
+    """Return the request, but for its budget, that predicts a config in which nothing is to be chosen."""
+    keys = ("method", "settings", "storage", "optimizer_state", "fused_backward")
+    return {
+        **_common(config),
+        "batch_size": config.batch_size,
+        "accumulation": config.gradient_accumulation_steps,
+        "keys": {key: getattr(config, key) for key in keys},
+    }
+
+
 def ask(job: dict[str, Any]) -> dict[str, Any]:
     """Return what the planner finds in a process of its own; its errors are raised here."""
     code, end = run_child("frostline.planner.child", job)

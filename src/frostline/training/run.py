@@ -147,6 +147,8 @@ def _attempt(
         **config.settings,
     )
     record = opening_record(config, task, data, loaded, tuner.plan) | {"allocator": memory.to_json()}
+    if encoded.lengths is not None:
+        record["longest"] = int(max(encoded.lengths))
     if planned is not None:
         record["planned"] = planned
     if former is not None:
