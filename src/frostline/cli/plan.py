@@ -83,7 +83,7 @@ def show_plan(
         bf16=bf16,
         head=head,
     )
-    if device == "cpu" and not is_known():
+    if device == "cpu" and not is_known(bf16=bf16):
         print("measuring once what a process takes besides its tensors, about half a minute ...", file=sys.stderr)
     found = make_plan(request)
     if bounds:

@@ -30,7 +30,7 @@ def hindsight(config: TrainConfig, record: dict[str, Any]) -> dict[str, Any]:
     try:
         sizes = {"sequence_length": record["longest"]} if "longest" in record else {}
         request = Request(**(as_it_is(config) | sizes), budget=_NO_LIMIT)
-        if request.device == "cpu" and not machine.is_known():
+        if request.device == "cpu" and not machine.is_known(bf16=request.bf16):
             reason = "what a process takes besides its tensors is not known here: run `frostline calibrate` once"
             return {"measured": peak, "reason": reason}
         found = make_plan(request)

@@ -2,7 +2,8 @@
 
 With the compact allocator, what is freed goes back to the system, so the peak of a process is the peak of its tensors
 and a constant: the interpreter, libraries, threads. It is found by a small training run in a fresh process, less what
-its tensors took, once for these versions and this number of threads. The speed is measured when the user asks for it.
+its tensors took, once for these versions and this number of threads, and once more for bfloat16, whose kernels are
+compiled and kept. The speed is measured when the user asks for it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from frostline.training.versions import versions
 
 _BATCH, _LENGTH = 2, 16
 _CONFIG = {
-    "max_steps": 3,
+    "max_steps": 12,  # texts of some lengths: in sixteen bits each has its own kernels
     "batch_size": _BATCH,
     "max_length": _LENGTH,
     "eval_strategy": "no",
@@ -58,28 +59,30 @@ class Machine:
     speed: Speed | None = None
 
 
-def machine(device: str = "cpu") -> Machine:
+def machine(device: str = "cpu", *, bf16: bool = False) -> Machine:
     """Return what is known of this machine; measures `runtime` if it is not.
 
     On a GPU the budget is of the GPU's memory, in which there is nothing besides tensors.
 
     Args:
         device: `cpu` or `cuda`.
+        bf16: whether steps run in bfloat16 autocast.
 
     Raises:
         FrostlineError: the step could not be run.
     """
     if device != "cpu":
         return Machine(0)
-    known = _read()
-    if not is_known(known):
-        known = _write({**known, **_measure_memory()})
-    return Machine(known["runtime"], known["growth"], Speed.from_json(known["speed"]) if "speed" in known else None)
+    known = _read(bf16)
+    if not is_known(bf16=bf16):
+        known = _write({**known, **_measure_memory(bf16)}, bf16)
+    speed = _read(False).get("speed")
+    return Machine(known["runtime"], known["growth"], None if speed is None else Speed.from_json(speed))
 
 
-def is_known(known: dict[str, Any] | None = None) -> bool:
+def is_known(*, bf16: bool = False) -> bool:
     """Tell whether what a process takes has been measured here, so that `machine` need not do it."""
-    return {"runtime", "growth"} <= (_read() if known is None else known).keys()
+    return {"runtime", "growth"} <= _read(bf16).keys()
 
 
 def calibrate() -> Machine:
@@ -88,15 +91,18 @@ def calibrate() -> Machine:
     Raises:
         FrostlineError: a step could not be run.
     """
-    speed, memory = _measure_speed(), _measure_memory()
-    _write({**memory, "speed": speed.to_json()})
+    speed, memory = _measure_speed(), _measure_memory(False)
+    _write({**memory, "speed": speed.to_json()}, False)
+    if _read(True):
+        _write(_measure_memory(True), True)
     return Machine(**memory, speed=speed)
 
 
-def _measure_memory() -> dict[str, int]:
-    tensors = rehearse(Steps("minilm", _BATCH, _LENGTH, count=2)).peak
-    run = _measured({"kind": "runtime", "config": _CONFIG})["process_peak"]
-    steps = _measured({"kind": "steps", "steps": {"model": "minilm", "batch_size": _BATCH, "sequence_length": _LENGTH}})
+def _measure_memory(bf16: bool) -> dict[str, int]:
+    shape: dict[str, Any] = {"model": "minilm", "batch_size": _BATCH, "sequence_length": _LENGTH, "bf16": bf16}
+    tensors = rehearse(Steps(**shape, count=2)).peak
+    run = _measured({"kind": "runtime", "config": {**_CONFIG, "bf16": bf16}})["process_peak"]
+    steps = _measured({"kind": "steps", "steps": shape})
     return {"runtime": int(run) - tensors, "growth": max(0, int(steps["growth"]) - tensors)}
 
 
@@ -120,8 +126,8 @@ def _path() -> Path:
     return user_cache_path("frostline") / "machine.json"
 
 
-def _key() -> str:
-    made_of = {"run": _CONFIG, "threads": torch.get_num_threads(), "processors": os.cpu_count()}
+def _key(bf16: bool) -> str:
+    made_of = {"run": {**_CONFIG, "bf16": bf16}, "threads": torch.get_num_threads(), "processors": os.cpu_count()}
     return json.dumps({**versions(), **made_of}, sort_keys=True)
 
 
@@ -133,15 +139,15 @@ def _all() -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _read() -> dict[str, Any]:
-    return dict(_all().get(_key(), {}))
+def _read(bf16: bool) -> dict[str, Any]:
+    return dict(_all().get(_key(bf16), {}))
 
 
-def _write(values: dict[str, Any]) -> dict[str, Any]:
+def _write(values: dict[str, Any], bf16: bool) -> dict[str, Any]:
     path = _path()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({**_all(), _key(): values}), encoding="utf-8")
+        path.write_text(json.dumps({**_all(), _key(bf16): values}), encoding="utf-8")
     except OSError:  # a home that cannot be written to: it is then measured every time
         pass
     return values

@@ -163,7 +163,7 @@ def from_json(values: Mapping[str, Any]) -> Request:
 def _machine(request: Request) -> Machine:
     if request.runtime is not None:
         return Machine(request.runtime)
-    return machine(request.device)
+    return machine(request.device, bf16=request.bf16)
 
 
 def _budget(request: Request) -> int:
