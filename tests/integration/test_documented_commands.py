@@ -28,6 +28,7 @@ SHORT = {
     "train": ["max_steps=2", "max_length=16"],
     "compare": ["max_steps=2", "max_length=16", "memory_steps=0", "time_pairs=0", "inference=false", "--seeds", "1"],
     "sites": ["--batch-size", "2", "--seq-len", "16"],
+    "profile": ["--batch-size", "2", "--seq-len", "16"],
     "plan": ["--batch-size", "2", "--seq-len", "16"],
     "measure": ["--batch-size", "2", "--seq-len", "16", "--steps", "1"],
 }

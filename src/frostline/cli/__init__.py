@@ -19,6 +19,7 @@ from frostline.cli import (
     plan,
     predict,
     pretrain,
+    profile,
     report,
     sites,
     train,
@@ -43,6 +44,7 @@ compare.register(app)
 federate.register(app)
 report.register(app)
 methods.register(app)
+profile.register(app)
 sites.register(app)
 measure.register(app)
 env.register(app)

@@ -14,7 +14,9 @@ from typing import Any
 from torch import nn
 
 from frostline.anatomy import Anatomy, Site, Unit
+from frostline.anatomy.batches import example_batch
 from frostline.anatomy.sites import sites
+from frostline.profile.flops import module_flops
 from frostline.storage import Attached, Choice, Storage
 
 __all__ = ["Profile", "Weights", "level_of", "profile"]
@@ -30,26 +32,31 @@ class Weights:
         bytes: of the weights themselves, and so of their gradients.
         dynamic: bytes of activations that wait only while these weights train. What several modules share counts for
             each of them.
+        flops: floating-point operations of the module's forward pass. Backward takes as many for the error signal
+            through it, if anything below trains, and as many for its own gradients.
     """
 
     units: tuple[str, ...]
     level: int
     bytes: int
     dynamic: int
+    flops: int
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """The bytes that decide the peak of a training step.
+    """The bytes that decide the peak of a training step, and the operations that decide its time.
 
     Attributes:
         weights: by module, in forward order.
         static: of each level, bytes that wait while a weight there or below trains.
+        flops: of each level, floating-point operations of its forward pass, those between its modules included.
         storage: how activations wait.
     """
 
     weights: dict[str, Weights]
     static: tuple[int, ...]
+    flops: tuple[int, ...]
     storage: Storage
 
     def waiting_from(self, level: int) -> int:
@@ -78,6 +85,8 @@ def profile(
         ConfigError: storage is asked for a module that keeps nothing.
     """
     chosen = Storage.of(storage)
+    done = module_flops(model, example_batch(model) if batch is None else batch)
+    own = _without_children(done)
     attached = None if chosen.is_exact else Attached(model, anatomy, chosen)
     try:
         found = sites(model, batch, device=device)
@@ -102,10 +111,31 @@ def profile(
             level_of(units[0], levels),
             sum(sizes[parameter] for unit in units for parameter in unit.parameters),
             dynamic[name],
+            own.get(name, 0),
         )
         for name, units in of_module.items()
     }
-    return Profile(weights, tuple(static), chosen)
+    return Profile(weights, tuple(static), _by_level(anatomy, weights, done), chosen)
+
+
+def _without_children(done: Mapping[str, int]) -> dict[str, int]:
+    """Return the operations of each module less those of the modules in it."""
+    own = dict(done)
+    for name in done:
+        parent = name
+        while parent:
+            parent = parent.rpartition(".")[0]
+            if parent in own:
+                own[parent] -= done[name]
+                break
+    return own
+
+
+def _by_level(anatomy: Anatomy, weights: Mapping[str, Weights], done: Mapping[str, int]) -> tuple[int, ...]:
+    """Return the operations of each level; a block that runs several times stands for each of its depths."""
+    blocks = [done.get(name, 0) // anatomy.blocks.count(name) for name in anatomy.blocks]
+    embeddings = sum(module.flops for module in weights.values() if module.level == 0)
+    return embeddings, *blocks, done.get("", 0) - embeddings - sum(blocks)
 
 
 def level_of(unit: Unit, levels: int) -> int:
