@@ -21,6 +21,7 @@ from frostline.federated.config import FederateConfig, make_federate_config
 from frostline.federated.data import divide, encoded
 from frostline.federated.local import train_layers
 from frostline.federated.network import pretrained, trained_names
+from frostline.federated.rules import RULES
 from frostline.federated.server_app import Planned, plan, serve
 from frostline.federated.strategy import device_seed
 
@@ -252,3 +253,20 @@ def test_every_example_goes_to_one_device_and_dirichlet_mixes_differ(make: Make)
     assert len(encoded(make(max_train=24)).train) == 24
     with pytest.raises(DataError, match="40 training examples for 60 devices"):
         divide(labels[:40], make([{"name": "a", "count": 60}]).devices.devices(), config)
+
+
+@pytest.mark.parametrize(
+    ("rule", "layers"), [("fedavg", [2, 2, 2, 2]), ("weakest", [1, 1, 1, 1]), ("strongest", [2, 2]), ("head", [0] * 4)]
+)
+def test_other_rules_train_what_they_say(make: Make, planned: Any, rule: str, layers: list[int]) -> None:
+    config = make(rounds=1, rule=rule)
+    caff = planned(make())
+    choice = RULES[rule](config.devices.devices(config.seed), caff.tables, [1] * 4)
+    found = Planned(config, caff.data, caff.tables, choice)
+    (record,) = run(found)
+    assert [device["layers"] for device in record["devices"]] == layers
+    _, start = pretrained(config.model, 2, found.data.label_names, config.seed)
+    end = result(config)
+    moved = {name for name, before in start.items() if end[name].tobytes() != before.tobytes()}
+    assert moved <= set(trained_names(config.model, 2, 2)[max(layers)])
+    assert any("classifier" in name for name in moved)

@@ -63,7 +63,12 @@ def _plan_record(planned: Planned) -> dict[str, Any]:
             for (depth, trained), cost in planned.tables.costs.items()
         ],
         "devices": [
-            {"device": share.device.name, "layers": share.layers, "binds": list(share.binds)} for share in choice.shares
+            {
+                "device": share.device.name,
+                "layers": share.layers if share.takes_part else None,
+                "binds": list(share.binds),
+            }
+            for share in choice.shares
         ],
     }
 
@@ -75,17 +80,22 @@ def _print_plan(planned: Planned) -> None:
 
     choice, rows = planned.choice, []
     for group in dict.fromkeys(share.device.group for share in choice.shares):
-        shares = [share for share in choice.shares if share.device.group == group]
+        whole = [share for share in choice.shares if share.device.group == group]
+        binds = ", ".join(sorted({name for share in whole for name in share.binds})) or "nothing"
+        shares = [share for share in whole if share.takes_part]
+        count = str(len(whole)) if len(shares) == len(whole) else f"{len(shares)} of {len(whole)}"
+        if not shares:
+            rows.append((group, count, "none", "", "", "", binds))
+            continue
         least, most = min(share.layers for share in shares), max(share.layers for share in shares)
-        binds = ", ".join(sorted({name for share in shares for name in share.binds})) or "nothing"
         cost = planned.tables.costs[choice.depth, most]
         layers = str(least) if least == most else f"{least} to {most}"
         sizes = (written(cost.memory), f"{cost.flops:.3g}", written(cost.upload))
-        rows.append((group, str(len(shares)), layers, *sizes, binds))
+        rows.append((group, count, layers, *sizes, binds))
     heads = ("group", " devices", " layers", " memory", " FLOPs a step", " upload", "bound by")
     console().print(table(f"{planned.config.model} of {choice.depth} blocks", heads, rows))
     for depth, mean in choice.means.items():
-        told = "some device cannot train a layer" if mean is None else f"{mean:.2f} layers a device"
+        told = "some device cannot take part" if mean is None else f"{mean:.2f} layers a device"
         print(f"{depth} blocks: {told}{'  <- chosen' if depth == choice.depth else ''}")
 
 

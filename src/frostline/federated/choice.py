@@ -20,11 +20,13 @@ class Share:
         device: which.
         layers: t, the last blocks that it trains; 0 if it cannot train one.
         binds: the limits that one layer more would break: memory, flops, upload, download; none if it trains all.
+        takes_part: whether it is asked at all.
     """
 
     device: Device
     layers: int
     binds: tuple[str, ...]
+    takes_part: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ def choose(devices: Sequence[Device], tables: Tables, steps: Sequence[int] | Non
         if feasible and (best is None or mean >= (means[best.depth] or 0.0)):  # ascending: of equals, the deeper
             best = Choice(depth, shares, means)
     if best is None:
-        raise BudgetInfeasible(_refusal(devices, tables, counts))
+        raise BudgetInfeasible(refusal(devices, tables, counts))
     return best
 
 
@@ -100,22 +102,25 @@ def broken(device: Device, cost: Cost, full: Cost, steps: int = 1) -> dict[str, 
     return {name: pair for name, pair in room.items() if pair[0] > pair[1]}
 
 
-def _refusal(devices: Sequence[Device], tables: Tables, counts: Sequence[int]) -> str:
+def refusal(devices: Sequence[Device], tables: Tables, counts: Sequence[int], layers: int = 1) -> str:
+    """Return why no depth suits every device: the first that cannot train so many layers of the smallest network."""
     depth = tables.depths[0]
-    unable = [(d, n) for d, n in zip(devices, counts, strict=True) if not share_of(d, depth, tables, n).layers]
+    cost = tables.costs[depth, layers]
+    unable = [(d, n) for d, n in zip(devices, counts, strict=True) if broken(d, cost, tables.full, n)]
     if not unable:
         return (
             "no depth suits every device: each one leaves some device without a layer that it can train; add a depth "
             f"to {', '.join(map(str, tables.depths))}, or leave devices out."
         )
     device, steps = unable[0]
-    why = broken(device, tables.costs[depth, 1], tables.full, steps)
+    why = broken(device, cost, tables.full, steps)
     told = ", ".join(
         f"{name} of {_amount(name, need)} with {_amount(name, has)} there" for name, (need, has) in why.items()
     )
+    what = "one layer" if layers else "the head"
     others = f" and {len(unable) - 1} more" if len(unable) > 1 else ""
     return (
-        f"device {device.name!r}{others} cannot train one layer, even of the {depth} blocks: it needs {told}. Raise a "
+        f"device {device.name!r}{others} cannot train {what}, even of the {depth} blocks: it needs {told}. Raise a "
         "limit, take a smaller batch or depth, or leave it out."
     )
 

@@ -24,6 +24,7 @@ class FederateConfig(BaseModel):
     output: Path = Field(description="the run folder, to be made")
     fleet: dict[str, Any] = Field(description="groups: [...], or preset: and count:")
 
+    rule: Literal["caff", "fedavg", "weakest", "strongest", "head"] = Field("caff", description="who trains what")
     partition: Literal["iid", "dirichlet"] = Field("dirichlet", description="how devices' data differ")
     alpha: float = Field(0.1, gt=0, le=1e6, description="of dirichlet: smaller is more different")
     max_train: int | None = Field(None, ge=1, description="of all devices together, train on this many examples only")

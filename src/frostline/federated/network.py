@@ -35,9 +35,9 @@ def anatomy(model: str, depth: int, labels: int) -> Anatomy:
 
 
 def trained_names(model: str, depth: int, labels: int) -> dict[int, tuple[str, ...]]:
-    """Return for each t the parameters that train with the last t blocks; tied weights raise UnsupportedModel."""
+    """Return for each t, 0 too, the parameters that train with the last t blocks; UnsupportedModel if weights are tied."""
     found = {}
-    for layers in range(1, depth + 1):
+    for layers in range(depth + 1):
         network = skeleton(model, depth=depth, labels=labels)
         names = {parameter: name for name, parameter in network.named_parameters()}
         if len(dict(network.named_parameters(remove_duplicate=False))) > len(names):

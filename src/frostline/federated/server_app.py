@@ -16,13 +16,14 @@ from flwr.serverapp import Grid, ServerApp
 from frostline.errors import CheckpointError
 from frostline.federated import checkpoints
 from frostline.federated.checkpoints import Checkpoint
-from frostline.federated.choice import Choice, choose
+from frostline.federated.choice import Choice
 from frostline.federated.config import FederateConfig
 from frostline.federated.data import Encoded, divide, encoded
 from frostline.federated.handshake import introduce
 from frostline.federated.local import local_optimizer, steps_of
 from frostline.federated.merging import Arrays
 from frostline.federated.network import filled, fingerprint, pretrained, trained_names
+from frostline.federated.rules import RULES
 from frostline.federated.server_optimizers import FedAdam, FedAvg, FedAvgM
 from frostline.federated.strategy import Federation, Record
 from frostline.federated.tables import Tables, make_tables
@@ -63,7 +64,7 @@ def plan(config: FederateConfig) -> Planned:
         labels=len(data.label_names),
         make_optimizer=local_optimizer(config, config.learning_rate),
     )
-    return Planned(config, data, tables, choose(devices, tables, steps))
+    return Planned(config, data, tables, RULES[config.rule](devices, tables, steps))
 
 
 def serve(grid: Grid, planned: Planned, *, resume: bool, say: Say) -> None:

@@ -84,6 +84,7 @@ class Federation:
         """Return who is asked of those that are there, in the fleet's order; follows from seed and round."""
         chance = random.Random(f"round {self.config.seed} {number}")
         there = [share for share in self.choice.shares if chance.random() < share.device.availability]
+        there = [share for share in there if share.takes_part]
         chosen = chance.sample(there, min(self.config.devices_per_round, len(there)))
         return sorted(chosen, key=lambda share: share.device.index)
 

@@ -39,7 +39,7 @@ class Tables:
     """CAFF's tables (arXiv 2411.07826).
 
     Attributes:
-        costs: of (l, t): the network of l blocks, the last t of them trained with the head; 1 <= t <= l.
+        costs: of (l, t): the network of l blocks, the last t of them trained with the head; 0 <= t <= l.
         full: of full fine-tuning of the deepest network, which shares refer to.
     """
 
@@ -89,7 +89,7 @@ def make_tables(
         return Cost(found.peak, found.work.flops, found.upload, downloads[depth])
 
     downloads = {depth: _checked_bytes(model, depth, image_size, labels) for depth in sorted(set(depths))}
-    pairs = [(depth, trained) for depth in downloads for trained in range(1, depth + 1)]
+    pairs = [(depth, trained) for depth in downloads for trained in range(depth + 1)]
     costs = {(depth, trained): cost(depth, "layers", {"count": trained}) for depth, trained in pairs}
     return Tables(costs, cost(max(downloads), "full", {}))
 

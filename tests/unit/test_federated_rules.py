@@ -1,0 +1,74 @@
+"""The rules that CAFF is measured against: who trains what, by brute force over made-up tables."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from frostline.errors import BudgetInfeasible
+from frostline.federated.choice import choose, share_of
+from frostline.federated.fleet import Device
+from frostline.federated.limits import Limit
+from frostline.federated.rules import RULES
+from frostline.federated.tables import Cost, Tables
+
+
+def _tables(depths: tuple[int, ...] = (2, 4)) -> Tables:
+    """Return costs that grow with what trains."""
+    costs = {
+        (depth, t): Cost(10 * depth + 5 * t, depth + 2 * t, 1 + t, depth) for depth in depths for t in range(depth + 1)
+    }
+    return Tables(costs, costs[max(depths), max(depths)])
+
+
+def _fleet(*uploads: int | None) -> list[Device]:
+    limits = [None if upload is None else Limit(amount=upload) for upload in uploads]
+    return [Device(index, "g", f"g-{index}", upload=limit) for index, limit in enumerate(limits)]
+
+
+def test_fedavg_does_not_ask_for_limits() -> None:
+    found = RULES["fedavg"](_fleet(1, None), _tables(), [1, 1])
+    assert (found.depth, [share.layers for share in found.shares]) == (4, [4, 4])
+
+
+def test_with_the_weakest_nobody_trains_more_than_all_can() -> None:
+    devices, tables = _fleet(3, 4, None), _tables()
+    found = RULES["weakest"](devices, tables, [1, 1, 1])
+    assert (found.depth, [share.layers for share in found.shares]) == (4, [2, 2, 2])
+    assert found.shares[0].binds == ("upload",)
+    assert [share.layers for share in choose(devices, tables).shares] == [2, 3, 4]
+
+
+def test_the_strongest_train_everything_and_the_others_nothing() -> None:
+    found = RULES["strongest"](_fleet(3, 4, None, 5), _tables(), [1] * 4)
+    assert found.depth == 4
+    assert [share.takes_part for share in found.shares] == [False, False, True, True]
+    smaller = RULES["strongest"](_fleet(3, 4), _tables(), [1] * 2)
+    assert (smaller.depth, [share.takes_part for share in smaller.shares]) == (2, [True, True])
+    with pytest.raises(BudgetInfeasible, match="no device can train the whole network"):
+        RULES["strongest"](_fleet(2), _tables(), [1])
+
+
+def test_the_head_alone() -> None:
+    found = RULES["head"](_fleet(1, None), _tables(), [1, 1])
+    assert (found.depth, [share.layers for share in found.shares]) == (4, [0, 0])
+    tight = [Device(0, "g", "g-0", memory=Limit(share=0.1))]
+    with pytest.raises(BudgetInfeasible, match="'g-0' cannot train the head"):
+        RULES["head"](tight, _tables(), [1])
+
+
+def test_no_rule_but_fedavg_breaks_a_limit() -> None:
+    chance = random.Random(0)
+    for _ in range(200):
+        devices = _fleet(*(chance.choice((None, 1, 2, 3, 4, 5)) for _ in range(chance.randint(1, 4))))
+        tables = _tables(tuple(sorted(chance.sample((1, 2, 3, 4), 2))))
+        for name, rule in RULES.items():
+            try:
+                found = rule(devices, tables, [1] * len(devices))
+            except BudgetInfeasible:
+                continue
+            assert any(share.takes_part for share in found.shares)
+            for share in found.shares:
+                if name != "fedavg" and share.takes_part:
+                    assert share.layers <= share_of(share.device, found.depth, tables).layers
