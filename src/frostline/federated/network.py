@@ -35,7 +35,7 @@ def anatomy(model: str, depth: int, labels: int) -> Anatomy:
 
 
 def trained_names(model: str, depth: int, labels: int) -> dict[int, tuple[str, ...]]:
-    """Return for each t, 0 too, the parameters that train with the last t blocks; UnsupportedModel if weights are tied."""
+    """Return for each t, from 0, what trains with the last t blocks; tied weights raise UnsupportedModel."""
     found = {}
     for layers in range(depth + 1):
         network = skeleton(model, depth=depth, labels=labels)
