@@ -17,10 +17,12 @@ from transformers import AutoModelForSequenceClassification
 
 from federation import DirectGrid, Spoil
 from frostline.errors import BudgetInfeasible, CheckpointError, DataError, FrostlineError, PlanError
+from frostline.federated.choice import Choice, Share
 from frostline.federated.config import FederateConfig, make_federate_config
 from frostline.federated.data import divide, encoded
-from frostline.federated.local import train_layers
-from frostline.federated.network import pretrained, trained_names
+from frostline.federated.local import train_part
+from frostline.federated.network import filled, pretrained, trained_shapes
+from frostline.federated.parts import Part
 from frostline.federated.rules import RULES
 from frostline.federated.server_app import Planned, plan, serve
 from frostline.federated.strategy import device_seed
@@ -101,7 +103,7 @@ def test_each_device_trains_its_layers_and_what_nobody_trains_stays(make: Make, 
     log = run(found)
     _, start = pretrained(config.model, 2, found.data.label_names, config.seed)
     end = result(config)
-    names = trained_names(config.model, 2, 2)
+    names = {layers: set(trained_shapes(config.model, 2, 2, Part(layers))) for layers in (1, 2)}
     assert set(names[1]) < set(names[2])
     for name, before in start.items():
         moved = end[name].tobytes() != before.tobytes()
@@ -129,7 +131,7 @@ def test_with_all_layers_everywhere_a_round_is_flowers_fedavg_to_the_bit(make: M
     replies = []
     for device, own in enumerate(parts):
         seed = device_seed(config.seed, 1, device)
-        arrays, _ = train_layers(config, start, found.data, own, depth=2, layers=2, rate=0.1, seed=seed)
+        arrays, _ = train_part(config, start, found.data, own, depth=2, part=Part(2), rate=0.1, seed=seed)
         record = RecordDict()
         record["arrays"] = ArrayRecord({name: Array(array) for name, array in arrays.items()})
         record["metrics"] = MetricRecord({"num-examples": len(own)})
@@ -268,5 +270,47 @@ def test_other_rules_train_what_they_say(make: Make, planned: Any, rule: str, la
     _, start = pretrained(config.model, 2, found.data.label_names, config.seed)
     end = result(config)
     moved = {name for name, before in start.items() if end[name].tobytes() != before.tobytes()}
-    assert moved <= set(trained_names(config.model, 2, 2)[max(layers)])
+    assert moved <= set(trained_shapes(config.model, 2, 2, Part(max(layers))))
     assert any("classifier" in name for name in moved)
+
+
+def test_adapters_of_unlike_ranks_are_averaged_and_merged_at_the_end(make: Make, planned: Any) -> None:
+    caff = planned(make())
+    config = make(rounds=2, rule="hetlora", learning_rate=0.2, server_optimizer="fedavgm")
+    devices = config.devices.devices(config.seed)
+    ranks = (4, 4, 2, 1)
+    shares = tuple(Share(device, 2, (), rank=rank) for device, rank in zip(devices, ranks, strict=True))
+    found = Planned(config, caff.data, caff.tables, Choice(2, shares, {2: 2.0}))
+    log = run(found)
+    assert [record["replies"] for record in log] == [4, 4]
+    sent = [device["bytes_up"] for device in log[0]["devices"]]
+    assert sent[0] == sent[1] > sent[2] > sent[3]
+    down = [device["bytes_down"] for device in log[0]["devices"]]
+    assert down[0] - down[3] == sent[0] - sent[3]
+    _, start = pretrained(config.model, 2, found.data.label_names, config.seed)
+    end = result(config)
+    assert end.keys() == start.keys()  # a plain model
+    moved = {name for name, before in start.items() if end[name].tobytes() != before.tobytes()}
+    weights = {name for name in moved if "classifier" not in name and "pooler" not in name}
+    assert weights == {name for name in start if name.endswith(("self.query.weight", "self.value.weight"))}
+
+
+def test_the_first_round_of_adapters_of_one_rank_is_the_plain_average(make: Make, planned: Any) -> None:
+    caff = planned(make())
+    config = make(rounds=1, rule="lora")
+    devices = config.devices.devices(config.seed)
+    shares = tuple(Share(device, 2, (), rank=2) for device in devices)
+    run(Planned(config, caff.data, caff.tables, Choice(2, shares, {2: 2.0})))
+    _, start = pretrained(config.model, 2, caff.data.label_names, config.seed, 2)
+    parts = divide(caff.data.train_labels, devices, config)
+    total = sum(map(len, parts))
+    mean: dict[str, Any] = {}
+    for device, own in enumerate(parts):
+        how = {"depth": 2, "part": Part(2, 2), "rate": 0.1, "seed": device_seed(config.seed, 1, device)}
+        arrays, _ = train_part(config, start, caff.data, own, **how)
+        assert all("lora_" in name or "classifier" in name or "pooler" in name for name in arrays)
+        for name, value in arrays.items():
+            mean[name] = mean.get(name, 0) + value * (len(own) / total)
+    expected = filled(config.model, 2, 2, start | mean).state_dict()
+    end = result(config)
+    assert all(np.allclose(end[name], value.numpy(), atol=1e-6) for name, value in expected.items())

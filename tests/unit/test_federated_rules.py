@@ -19,7 +19,8 @@ def _tables(depths: tuple[int, ...] = (2, 4)) -> Tables:
     costs = {
         (depth, t): Cost(10 * depth + 5 * t, depth + 2 * t, 1 + t, depth) for depth in depths for t in range(depth + 1)
     }
-    return Tables(costs, costs[max(depths), max(depths)])
+    adapters = {(depth, rank): Cost(14 * depth, 2 * depth, rank, depth) for depth in depths for rank in (1, 2, 4)}
+    return Tables(costs, costs[max(depths), max(depths)], adapters)
 
 
 def _fleet(*uploads: int | None) -> list[Device]:
@@ -58,6 +59,18 @@ def test_the_head_alone() -> None:
         RULES["head"](tight, _tables(), [1])
 
 
+def test_adapters_of_one_rank_and_of_each_device_s_own() -> None:
+    devices, tables = _fleet(3, 1, None), _tables()
+    found = RULES["hetlora"](devices, tables, [1] * 3)
+    assert (found.depth, [(share.layers, share.rank) for share in found.shares]) == (4, [(4, 2), (4, 1), (4, 4)])
+    assert [share.binds for share in found.shares] == [("upload",), ("upload",), ()]
+    assert [share.rank for share in RULES["lora"](devices, tables, [1] * 3).shares] == [1, 1, 1]
+    small = [*devices, Device(3, "g", "g-3", memory=Limit(share=0.5))]  # enough for two blocks with adapters
+    assert RULES["lora"](small, tables, [1] * 4).depth == 2
+    with pytest.raises(BudgetInfeasible, match="'g-0' cannot train adapters of rank 1, even of the 2 blocks"):
+        RULES["lora"]([Device(0, "g", "g-0", memory=Limit(share=0.1))], tables, [1])
+
+
 def test_no_rule_but_fedavg_breaks_a_limit() -> None:
     chance = random.Random(0)
     for _ in range(200):
@@ -70,5 +83,7 @@ def test_no_rule_but_fedavg_breaks_a_limit() -> None:
                 continue
             assert any(share.takes_part for share in found.shares)
             for share in found.shares:
-                if name != "fedavg" and share.takes_part:
+                if share.rank is not None:
+                    assert share.device.upload is None or share.rank <= share.device.upload.of(0)
+                elif name != "fedavg" and share.takes_part:
                     assert share.layers <= share_of(share.device, found.depth, tables).layers

@@ -66,6 +66,7 @@ def _plan_record(planned: Planned) -> dict[str, Any]:
             {
                 "device": share.device.name,
                 "layers": share.layers if share.takes_part else None,
+                "rank": share.rank,
                 "binds": list(share.binds),
             }
             for share in choice.shares
@@ -87,9 +88,11 @@ def _print_plan(planned: Planned) -> None:
         if not shares:
             rows.append((group, count, "none", "", "", "", binds))
             continue
-        least, most = min(share.layers for share in shares), max(share.layers for share in shares)
-        cost = planned.tables.costs[choice.depth, most]
-        layers = str(least) if least == most else f"{least} to {most}"
+        amounts = sorted(share.layers if share.rank is None else share.rank for share in shares)
+        least, most = amounts[0], amounts[-1]
+        adapted = shares[0].rank is not None
+        cost = (planned.tables.adapters if adapted else planned.tables.costs)[choice.depth, most]
+        layers = ("rank " if adapted else "") + (str(least) if least == most else f"{least} to {most}")
         sizes = (written(cost.memory), f"{cost.flops:.3g}", written(cost.upload))
         rows.append((group, count, layers, *sizes, binds))
     heads = ("group", " devices", " layers", " memory", " FLOPs a step", " upload", "bound by")

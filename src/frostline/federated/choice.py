@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from frostline.budget import written
 from frostline.errors import BudgetInfeasible
 from frostline.federated.fleet import Device
+from frostline.federated.parts import Part
 from frostline.federated.tables import Cost, Tables
 from frostline.planner.limits import Limits
 
@@ -21,12 +22,19 @@ class Share:
         layers: t, the last blocks that it trains; 0 if it cannot train one.
         binds: the limits that one layer more would break: memory, flops, upload, download; none if it trains all.
         takes_part: whether it is asked at all.
+        rank: of adapters on all blocks, which train in place of the blocks' own weights; None for none.
     """
 
     device: Device
     layers: int
     binds: tuple[str, ...]
     takes_part: bool = True
+    rank: int | None = None
+
+    @property
+    def part(self) -> Part:
+        """What it trains."""
+        return Part(self.layers, self.rank)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +89,7 @@ def choose(devices: Sequence[Device], tables: Tables, steps: Sequence[int] | Non
         if feasible and (best is None or mean >= (means[best.depth] or 0.0)):  # ascending: of equals, the deeper
             best = Choice(depth, shares, means)
     if best is None:
-        raise BudgetInfeasible(refusal(devices, tables, counts))
+        raise BudgetInfeasible(refusal(devices, tables, counts, tables.costs[tables.depths[0], 1], "one layer"))
     return best
 
 
@@ -102,10 +110,9 @@ def broken(device: Device, cost: Cost, full: Cost, steps: int = 1) -> dict[str, 
     return {name: pair for name, pair in room.items() if pair[0] > pair[1]}
 
 
-def refusal(devices: Sequence[Device], tables: Tables, counts: Sequence[int], layers: int = 1) -> str:
-    """Return why no depth suits every device: the first that cannot train so many layers of the smallest network."""
+def refusal(devices: Sequence[Device], tables: Tables, counts: Sequence[int], cost: Cost, what: str) -> str:
+    """Return why no depth suits every device: the first that cannot pay the least, for the smallest network."""
     depth = tables.depths[0]
-    cost = tables.costs[depth, layers]
     unable = [(d, n) for d, n in zip(devices, counts, strict=True) if broken(d, cost, tables.full, n)]
     if not unable:
         return (
@@ -117,7 +124,6 @@ def refusal(devices: Sequence[Device], tables: Tables, counts: Sequence[int], la
     told = ", ".join(
         f"{name} of {_amount(name, need)} with {_amount(name, has)} there" for name, (need, has) in why.items()
     )
-    what = "one layer" if layers else "the head"
     others = f" and {len(unable) - 1} more" if len(unable) > 1 else ""
     return (
         f"device {device.name!r}{others} cannot train {what}, even of the {depth} blocks: it needs {told}. Raise a "

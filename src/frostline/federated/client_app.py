@@ -14,8 +14,9 @@ from flwr.clientapp import ClientApp
 
 from frostline.federated.config import FederateConfig, make_federate_config
 from frostline.federated.data import Encoded, divide, encoded
-from frostline.federated.local import train_layers
+from frostline.federated.local import train_part
 from frostline.federated.network import fingerprint
+from frostline.federated.parts import Part
 from frostline.models import quiet
 
 app = ClientApp()
@@ -36,11 +37,11 @@ def introduce(message: Message, context: Context) -> Message:
 
 @app.train()
 def train(message: Message, context: Context) -> Message:
-    """Train the layers that the message says, and answer with their weights alone."""
+    """Train the part that the message says, and answer with its weights alone."""
     asked, config, data, own = _begin(message, context)
     state = {name: array.numpy() for name, array in message.content.array_records["state"].items()}
-    how = {key: asked[key] for key in ("depth", "layers", "rate", "seed")}
-    arrays, metrics = train_layers(config, state, data, own, **how)
+    how = {key: asked[key] for key in ("depth", "rate", "seed")}
+    arrays, metrics = train_part(config, state, data, own, part=Part(**asked["part"]), **how)
     content = RecordDict()
     content["arrays"] = ArrayRecord({name: Array(array) for name, array in arrays.items()})
     content["metrics"] = MetricRecord({"num-examples": len(own), **metrics})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -24,7 +24,12 @@ class FederateConfig(BaseModel):
     output: Path = Field(description="the run folder, to be made")
     fleet: dict[str, Any] = Field(description="groups: [...], or preset: and count:")
 
-    rule: Literal["caff", "fedavg", "weakest", "strongest", "head"] = Field("caff", description="who trains what")
+    rule: Literal["caff", "fedavg", "weakest", "strongest", "head", "lora", "hetlora"] = Field(
+        "caff", description="who trains what"
+    )
+    lora_ranks: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (1, 2, 4, 8, 16), min_length=1, description="of adapters, to choose from: rules lora and hetlora"
+    )
     partition: Literal["iid", "dirichlet"] = Field("dirichlet", description="how devices' data differ")
     alpha: float = Field(0.1, gt=0, le=1e6, description="of dirichlet: smaller is more different")
     max_train: int | None = Field(None, ge=1, description="of all devices together, train on this many examples only")

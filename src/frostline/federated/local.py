@@ -1,4 +1,4 @@
-"""What a device does in a round: trains its layers on its data, and gives back those alone."""
+"""What a device does in a round: trains its part of the network on its data, and gives back that alone."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from torch.optim import SGD, Optimizer
 from frostline.federated.config import FederateConfig
 from frostline.federated.data import Encoded
 from frostline.federated.merging import Arrays
-from frostline.federated.network import anatomy, filled
-from frostline.tuner import prepare
+from frostline.federated.network import opened
+from frostline.federated.parts import Part
 
 MakeOptimizer = Callable[[list[torch.nn.Parameter]], Optimizer]
 
@@ -31,14 +31,14 @@ def steps_of(config: FederateConfig, examples: int) -> int:
     return config.local_epochs * -(-examples // config.batch_size)
 
 
-def train_layers(
+def train_part(
     config: FederateConfig,
     state: Arrays,
     data: Encoded,
     own: Sequence[int],
     *,
     depth: int,
-    layers: int,
+    part: Part,
     rate: float,
     seed: int,
 ) -> tuple[dict[str, NDArray[Any]], dict[str, float]]:
@@ -50,14 +50,13 @@ def train_layers(
         data: the task.
         own: the device's examples in it.
         depth: blocks of the network.
-        layers: t, its last blocks that train with the head.
+        part: of the network, what trains with the head.
         rate: the learning rate of this round.
         seed: of the order of the examples and of dropout.
     """
     began = time.perf_counter()
-    which = config.model, depth, len(data.label_names)
-    network = filled(*which, state).train()
-    tuner = prepare(network, "layers", count=layers, anatomy=anatomy(*which))
+    network, tuner = opened(config.model, depth, len(data.label_names), state, part)
+    network.train()
     torch.manual_seed(seed)
     optimizer = local_optimizer(config, rate)(tuner.candidate_parameters())
     tuner.attach(optimizer)

@@ -1,12 +1,12 @@
 """Which rule says who trains what: CAFF's, or one of those that it is measured against.
 
-    caff        each device the last layers that its limits allow, of the depth with most of them (`choice.py`)
-    fedavg      every device everything, whatever its limits: the upper bound
-    weakest     every device what all can train: FedAvg at the size of the weakest
-    strongest   everything, by the devices that can; the others are left out
-    head        every device the head alone
-
-Below one rule all devices take part in the same way, so a round of `fedavg` is Flower's FedAvg.
+caff        each device the last layers that its limits allow, of the depth with most of them (`choice.py`)
+fedavg      every device everything, whatever its limits: the upper bound
+weakest     every device what all can train: FedAvg at the size of the weakest
+strongest   everything, by the devices that can; the others are left out
+head        every device the head alone
+lora        every device adapters of one rank on all blocks of the deepest network for which all can, and the head
+hetlora     the same, each device of the highest rank that its limits allow (HetLoRA, arXiv 2401.06432)
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def weakest(devices: Sequence[Device], tables: Tables, steps: Sequence[int]) -> 
     }
     least = {depth: min(share.layers for share in shares) for depth, shares in found.items()}
     if not any(least.values()):
-        raise BudgetInfeasible(refusal(devices, tables, steps))
+        raise BudgetInfeasible(refusal(devices, tables, steps, tables.costs[tables.depths[0], 1], "one layer"))
     depth = max(tables.depths, key=lambda each: (least[each], each))
     shares = tuple(replace(share, layers=least[depth]) for share in found[depth])
     return Choice(depth, shares, {each: float(count) if count else None for each, count in least.items()})
@@ -84,8 +84,55 @@ def head(devices: Sequence[Device], tables: Tables, steps: Sequence[int]) -> Cho
             means[depth] = 0.0
             best = Choice(depth, tuple(Share(device, 0, ()) for device in devices), means)
     if best is None:
-        raise BudgetInfeasible(refusal(devices, tables, steps, layers=0))
+        raise BudgetInfeasible(refusal(devices, tables, steps, tables.costs[tables.depths[0], 0], "the head"))
     return best
 
 
-RULES: dict[str, Rule] = {"caff": choose, "fedavg": fedavg, "weakest": weakest, "strongest": strongest, "head": head}
+def hetlora(devices: Sequence[Device], tables: Tables, steps: Sequence[int]) -> Choice:
+    """Return the deepest network of which every device can train adapters, each of the highest rank that it can.
+
+    Raises:
+        BudgetInfeasible: some device cannot with any, even of the lowest rank; names it.
+    """
+    means: dict[int, float | None] = dict.fromkeys(tables.depths)
+    best: Choice | None = None
+    for depth in tables.depths:
+        shares = tuple(_adapted(device, depth, tables, count) for device, count in zip(devices, steps, strict=True))
+        if all(share.rank for share in shares):
+            means[depth] = float(depth)
+            best = Choice(depth, shares, means)
+    if best is None:
+        ranks = sorted(rank for depth, rank in tables.adapters if depth == tables.depths[0])
+        cost = tables.adapters[tables.depths[0], ranks[0]]
+        raise BudgetInfeasible(refusal(devices, tables, steps, cost, f"adapters of rank {ranks[0]}"))
+    return best
+
+
+def lora(devices: Sequence[Device], tables: Tables, steps: Sequence[int]) -> Choice:
+    """Return the same with one rank for all: the highest that every device can."""
+    found = hetlora(devices, tables, steps)
+    rank = min(share.rank or 0 for share in found.shares)
+    return replace(found, shares=tuple(replace(share, rank=rank) for share in found.shares))
+
+
+def _adapted(device: Device, depth: int, tables: Tables, steps: int) -> Share:
+    """Return the highest rank that a device can train; of limits, those that the next one would break."""
+    ranks = sorted(rank for each, rank in tables.adapters if each == depth)
+    over = {rank: broken(device, tables.adapters[depth, rank], tables.full, steps) for rank in ranks}
+    fitting = [rank for rank in ranks if not over[rank]]
+    higher = [rank for rank in ranks if not fitting or rank > fitting[-1]]
+    binds = tuple(over[higher[0]]) if higher else ()
+    return Share(device, depth, binds, rank=fitting[-1] if fitting else None)
+
+
+RULES: dict[str, Rule] = {
+    "caff": choose,
+    "fedavg": fedavg,
+    "weakest": weakest,
+    "strongest": strongest,
+    "head": head,
+    "lora": lora,
+    "hetlora": hetlora,
+}
+ADAPTED = frozenset({"lora", "hetlora"})
+"""Rules under which adapters train, so that the tables must have their costs."""

@@ -22,8 +22,8 @@ from frostline.federated.data import Encoded, divide, encoded
 from frostline.federated.handshake import introduce
 from frostline.federated.local import local_optimizer, steps_of
 from frostline.federated.merging import Arrays
-from frostline.federated.network import filled, fingerprint, pretrained, trained_names
-from frostline.federated.rules import RULES
+from frostline.federated.network import filled, fingerprint, pretrained, trained_shapes
+from frostline.federated.rules import ADAPTED, RULES
 from frostline.federated.server_optimizers import FedAdam, FedAvg, FedAvgM
 from frostline.federated.strategy import Federation, Record
 from frostline.federated.tables import Tables, make_tables
@@ -63,6 +63,7 @@ def plan(config: FederateConfig) -> Planned:
         sequence_length=config.max_length,
         labels=len(data.label_names),
         make_optimizer=local_optimizer(config, config.learning_rate),
+        ranks=config.lora_ranks if config.rule in ADAPTED else (),
     )
     return Planned(config, data, tables, RULES[config.rule](devices, tables, steps))
 
@@ -84,8 +85,10 @@ def serve(grid: Grid, planned: Planned, *, resume: bool, say: Say) -> None:
         **config.model_dump(mode="json", exclude=elsewhere),
         "depth": choice.depth,
         "layers": [s.layers for s in choice.shares],
+        "ranks": [s.rank for s in choice.shares],
     }
-    loaded, state = pretrained(config.model, choice.depth, labels, config.seed)
+    rank = max((s.rank for s in choice.shares if s.rank is not None), default=None)
+    loaded, state = pretrained(config.model, choice.depth, labels, config.seed, rank)
     optimizer, log, done = _optimizer(config), [], 0
     if resume:
         found = checkpoints.load(config.output, agreed)
@@ -95,8 +98,9 @@ def serve(grid: Grid, planned: Planned, *, resume: bool, say: Say) -> None:
         raise CheckpointError(f"{config.output} is there already; choose another output, or go on with it: --resume")
     config.output.mkdir(parents=True, exist_ok=True)
     members = introduce(grid, config, devices, choice.depth, fingerprint(config.model, choice.depth, len(labels)))
-    names = trained_names(config.model, choice.depth, len(labels))
-    federation = Federation(config, choice, names, state, optimizer, members)
+    which = config.model, choice.depth, len(labels)
+    shapes = {part: trained_shapes(*which, part) for part in {share.part for share in choice.shares}}
+    federation = Federation(config, choice, shapes, state, optimizer, members)
     for number in range(done + 1, config.rounds + 1):
         record = federation.round(grid, number)
         record["metrics"] = evaluate(config, choice.depth, federation.state, planned.data)
@@ -104,7 +108,7 @@ def serve(grid: Grid, planned: Planned, *, resume: bool, say: Say) -> None:
         checkpoints.save(config.output, Checkpoint(number, agreed, log, federation.state, {}, {}), optimizer)
         _write_log(config.output, log)
         say(record)
-    _write_model(config.output / "model", loaded.model, choice.depth, federation.state)
+    _write_model(config.output / "model", loaded.model, choice.depth, filled(*which, federation.state))
     planned.data.tokenizer.save_pretrained(config.output / "model")
 
 
@@ -147,9 +151,9 @@ def _write_log(folder: Path, log: list[Record]) -> None:
     beside.replace(folder / "rounds.json")
 
 
-def _write_model(folder: Path, model: Any, depth: int, state: Arrays) -> None:
-    """Write a plain model folder: the pretrained one's class and config, cut to the depth, with these weights."""
+def _write_model(folder: Path, model: Any, depth: int, trained: Any) -> None:
+    """Write a plain model folder: the pretrained one's class and config, cut to the depth, with the trained weights."""
     model.config.num_hidden_layers = depth
     network = type(model)(model.config)
-    network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in state.items()})
+    network.load_state_dict(trained.state_dict())
     network.save_pretrained(folder)

@@ -13,7 +13,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
@@ -24,6 +24,7 @@ from frostline.federated.choice import Choice, Share
 from frostline.federated.config import FederateConfig
 from frostline.federated.handshake import Member
 from frostline.federated.merging import Merge
+from frostline.federated.parts import Part, cut, padded
 from frostline.federated.replies import Rejected, checked
 from frostline.federated.server_optimizers import FedAvg
 
@@ -37,7 +38,7 @@ class Federation:
     Attributes:
         config: of the federation.
         choice: the depth, and the layers of each device.
-        names: for each t, the tensors that a device with t layers trains.
+        shapes: of the tensors of each part that a device trains; of adapters, perhaps a corner of the server's.
         state: of the network; changed by each round.
         optimizer: of the server.
         members: the devices that introduced themselves, by index.
@@ -45,7 +46,7 @@ class Federation:
 
     config: FederateConfig
     choice: Choice
-    names: Mapping[int, tuple[str, ...]]
+    shapes: Mapping[Part, Mapping[str, tuple[int, ...]]]
     state: dict[str, NDArray[Any]]
     optimizer: FedAvg
     members: Mapping[int, Member]
@@ -55,7 +56,7 @@ class Federation:
         asked = self._sampled(number)
         expected: Counter[str] = Counter()
         for share in asked:
-            expected.update(dict.fromkeys(self.names[share.layers], self.members[share.device.index].examples))
+            expected.update(dict.fromkeys(self.shapes[share.part], self.members[share.device.index].examples))
         merge, devices = Merge(expected), []
         for wave in _chunks(asked, self.config.wave):
             devices += self._wave(grid, wave, number, merge)
@@ -90,16 +91,17 @@ class Federation:
 
     def _wave(self, grid: Grid, wave: Sequence[Share], number: int, merge: Merge) -> list[Record]:
         """Ask some devices at once and merge their replies in the fleet's order; return a record of each."""
-        state = ArrayRecord({name: Array(value) for name, value in self.state.items()})
-        down = _bytes(state)
-        messages = [self._message(share, number, state) for share in wave]
+        states = {part: self._state_for(part) for part in {share.part for share in wave}}
+        messages = [self._message(share, number, states[share.part]) for share in wave]
         replies: dict[int, Message] = {}
         for reply in grid.send_and_receive(messages, timeout=self.config.timeout):
             replies.setdefault(reply.metadata.src_node_id, reply)  # one that is repeated does not count
         records = []
         for share in wave:
             member = self.members[share.device.index]
-            record: Record = {"device": share.device.name, "layers": share.layers, "bytes_down": down, "bytes_up": 0}
+            record: Record = {"device": share.device.name, "layers": share.layers}
+            record |= {} if share.rank is None else {"rank": share.rank}
+            record |= {"bytes_down": _bytes(states[share.part]), "bytes_up": 0}
             try:
                 record |= self._merged(share, replies.get(member.node), merge, record)
             except Rejected as rejected:
@@ -107,11 +109,16 @@ class Federation:
             records.append(record)
         return records
 
+    def _state_for(self, part: Part) -> ArrayRecord:
+        """Return the network as a device with that part is sent it."""
+        mine = {name: cut(self.state[name], shape) for name, shape in self.shapes[part].items()}
+        return ArrayRecord({name: Array(mine.get(name, value)) for name, value in self.state.items()})
+
     def _message(self, share: Share, number: int, state: ArrayRecord) -> Message:
         asked = {
             "config": self.config.model_dump(mode="json"),
             "depth": self.choice.depth,
-            "layers": share.layers,
+            "part": asdict(share.part),
             "rate": self.config.rate(number),
             "seed": device_seed(self.config.seed, number, share.device.index),
         }
@@ -135,8 +142,10 @@ class Federation:
         told = {key: metrics.get(key) for key in ("loss", "seconds")}
         if not all(isinstance(value, int | float) and math.isfinite(value) for value in told.values()):
             raise Rejected("nonfinite", f"it says {told}")
-        found = checked(arrays, self.state, self.names[share.layers], norm_bound=self.config.norm_bound)
-        merge.add(found, examples)
+        shapes = self.shapes[share.part]
+        base = {name: cut(self.state[name], shape) for name, shape in shapes.items()}
+        found = checked(arrays, base, shapes, norm_bound=self.config.norm_bound)
+        merge.add({name: padded(value, self.state[name].shape) for name, value in found.items()}, examples)
         return {"reply": "ok", "examples": examples, **told}
 
 

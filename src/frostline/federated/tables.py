@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from frostline.anatomy import discover
 from frostline.errors import UnsupportedModel
+from frostline.federated.parts import Part
 from frostline.meter.steps import Steps
 from frostline.models import quiet
 from frostline.planner.rehearsal import rehearse
@@ -41,10 +42,12 @@ class Tables:
     Attributes:
         costs: of (l, t): the network of l blocks, the last t of them trained with the head; 0 <= t <= l.
         full: of full fine-tuning of the deepest network, which shares refer to.
+        adapters: of (l, r): adapters of rank r on all l blocks trained, with the head.
     """
 
     costs: dict[tuple[int, int], Cost]
     full: Cost
+    adapters: dict[tuple[int, int], Cost] = field(default_factory=dict)
 
     @property
     def depths(self) -> tuple[int, ...]:
@@ -62,6 +65,7 @@ def make_tables(
     labels: int | None = None,
     make_optimizer: Callable[[list[torch.nn.Parameter]], Optimizer] | None = None,
     storage: str = "exact",
+    ranks: Iterable[int] = (),
 ) -> Tables:
     """Return the tables of a model cut to each depth; every entry is a step rehearsed on tensors without memory.
 
@@ -71,6 +75,7 @@ def make_tables(
         labels: classes of the head; the config's if None.
         make_optimizer: the devices' optimizer, which holds what trains; AdamW if None.
         storage: how saved activations wait on the devices.
+        ranks: of adapters that may train in place of layers.
 
     Raises:
         ConfigError: there is no such model, or it has no such depth.
@@ -79,7 +84,7 @@ def make_tables(
     quiet()
     shape: dict[str, Any] = {"batch_size": batch_size, "sequence_length": sequence_length, "image_size": image_size}
 
-    def cost(depth: int, method: str, settings: dict[str, int]) -> Cost:
+    def cost(depth: int, method: str, settings: dict[str, Any]) -> Cost:
         def source(steps: Steps) -> tuple[Any, dict[str, torch.Tensor]]:
             made = skeleton(model, image_size=image_size, depth=depth, labels=labels)
             return made, shaped_batch(made, batch_size, sequence_length, image_size)
@@ -90,8 +95,12 @@ def make_tables(
 
     downloads = {depth: _checked_bytes(model, depth, image_size, labels) for depth in sorted(set(depths))}
     pairs = [(depth, trained) for depth in downloads for trained in range(depth + 1)]
-    costs = {(depth, trained): cost(depth, "layers", {"count": trained}) for depth, trained in pairs}
-    return Tables(costs, cost(max(downloads), "full", {}))
+    parts = {(depth, trained): Part(trained) for depth, trained in pairs}
+    adapted = {(depth, rank): Part(depth, rank) for depth in downloads for rank in ranks}
+    costs, adapters = (
+        {key: cost(key[0], part.method, part.settings) for key, part in some.items()} for some in (parts, adapted)
+    )
+    return Tables(costs, cost(max(downloads), "full", {}), adapters)
 
 
 def _checked_bytes(model: str, depth: int, image_size: int | None, labels: int | None) -> int:

@@ -1,0 +1,56 @@
+"""What one device trains of a network: its last layers, or adapters of a rank on all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frostline.methods.lora import Lora
+
+SCALE = 2
+"""Of an adapter's output, whatever its rank: so what is averaged over ranks means the same in all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a device trains besides the head.
+
+    Attributes:
+        layers: its last blocks; with adapters all of them have some.
+        rank: of its adapters, which train in place of the blocks' own weights; None if there are none.
+    """
+
+    layers: int
+    rank: int | None = None
+
+    @property
+    def method(self) -> str:
+        """The method that trains it."""
+        return "layers" if self.rank is None else Lora.name
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of that method."""
+        return {"count": self.layers} if self.rank is None else {"rank": self.rank, "alpha": SCALE * self.rank}
+
+
+def is_adapter(name: str) -> bool:
+    """Tell whether a tensor of that name belongs to an adapter."""
+    return Lora.marker in name
+
+
+def cut(value: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return the corner of a tensor that a device with a smaller rank has."""
+    return np.ascontiguousarray(value[tuple(slice(size) for size in shape)])
+
+
+def padded(value: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return a tensor of a larger shape with this one in its corner and zeros around (HetLoRA, arXiv 2401.06432)."""
+    if value.shape == shape:
+        return value
+    whole = np.zeros(shape, value.dtype)
+    whole[tuple(slice(size) for size in value.shape)] = value
+    return whole
