@@ -13,19 +13,21 @@ import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp.strategy.strategy_utils import aggregate_arrayrecords
 from flwr.supercore.task_identity import TaskIdentity
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification
 
 from federation import DirectGrid, Spoil
 from frostline.errors import BudgetInfeasible, CheckpointError, DataError, FrostlineError, PlanError
 from frostline.federated.choice import Choice, Share
 from frostline.federated.config import FederateConfig, make_federate_config
-from frostline.federated.data import divide, encoded
+from frostline.federated.data import divide, examples
 from frostline.federated.local import train_part
-from frostline.federated.network import filled, pretrained, trained_shapes
+from frostline.federated.network import Network
 from frostline.federated.parts import Part
 from frostline.federated.rules import RULES
 from frostline.federated.server_app import Planned, plan, serve
 from frostline.federated.strategy import device_seed
+from frostline.models import load_classifier
+from tiny_pictures import make_vit, paint
 
 torch.set_num_threads(1)
 
@@ -86,6 +88,15 @@ def run(planned: Planned, spoil: Spoil | None = None, *, resume: bool = False) -
     return log
 
 
+def network(config: FederateConfig) -> Network:
+    return Network(config.model, 2, 2)
+
+
+def started(config: FederateConfig, rank: int | None = None) -> dict[str, Any]:
+    torch.manual_seed(config.seed)
+    return network(config).start(load_classifier(config.model, ("bad", "good")).model, config.seed, rank)
+
+
 def result(config: FederateConfig) -> dict[str, np.ndarray[Any, Any]]:
     model = AutoModelForSequenceClassification.from_pretrained(config.output / "model")
     return {name: value.numpy() for name, value in model.state_dict().items()}
@@ -101,9 +112,9 @@ def test_each_device_trains_its_layers_and_what_nobody_trains_stays(make: Make, 
     assert [share.layers for share in found.choice.shares] == [2, 2, 1, 1]
     assert found.choice.shares[2].binds == ("upload",)
     log = run(found)
-    _, start = pretrained(config.model, 2, found.data.label_names, config.seed)
+    start = started(config)
     end = result(config)
-    names = {layers: set(trained_shapes(config.model, 2, 2, Part(layers))) for layers in (1, 2)}
+    names = {layers: set(network(config).trained_shapes(Part(layers))) for layers in (1, 2)}
     assert set(names[1]) < set(names[2])
     for name, before in start.items():
         moved = end[name].tobytes() != before.tobytes()
@@ -126,12 +137,14 @@ def test_with_all_layers_everywhere_a_round_is_flowers_fedavg_to_the_bit(make: M
     config = make([{"name": "all", "count": 4}], rounds=1, partition="dirichlet")
     found = planned(config)
     run(found)
-    _, start = pretrained(config.model, 2, found.data.label_names, config.seed)
-    parts = divide(found.data.train_labels, config.devices.devices(config.seed), config)
+    start = started(config)
+    parts = divide(found.data.labels, config.devices.devices(config.seed), config)
     replies = []
     for device, own in enumerate(parts):
         seed = device_seed(config.seed, 1, device)
-        arrays, _ = train_part(config, start, found.data, own, depth=2, part=Part(2), rate=0.1, seed=seed)
+        arrays, _ = train_part(
+            config, start, found.data, own, network=network(config), part=Part(2), rate=0.1, seed=seed
+        )
         record = RecordDict()
         record["arrays"] = ArrayRecord({name: Array(array) for name, array in arrays.items()})
         record["metrics"] = MetricRecord({"num-examples": len(own)})
@@ -209,7 +222,7 @@ def test_a_device_that_fails_is_told_apart_and_a_round_without_quorum_moves_noth
     config = make(rounds=1)
     log = run(planned(config), spoil)
     assert (log[0]["replies"], log[0]["quorum"], log[0]["reached"]) == (1, 2, False)
-    _, start = pretrained(config.model, 2, ("bad", "good"), config.seed)
+    start = started(config)
     assert same_bits(result(config), start)
 
 
@@ -245,14 +258,14 @@ def test_every_example_goes_to_one_device_and_dirichlet_mixes_differ(make: Make)
     groups = [{"name": "a", "count": 4}, {"name": "b", "count": 4, "data": 0.5}]
     for partition in ("iid", "dirichlet"):
         config = make(groups, partition=partition)
-        labels = encoded(config).train_labels * 10
+        labels = examples(config).labels * 10
         parts = divide(labels, config.devices.devices(), config)
         assert [len(part) for part in parts] == [50] * 4 + [25] * 4
         taken = [index for part in parts for index in part]
         assert len(set(taken)) == len(taken)
         shares = [np.mean([labels[index] for index in part]) for part in parts]
         assert (max(shares) - min(shares) > 0.5) == (partition == "dirichlet")
-    assert len(encoded(make(max_train=24)).train) == 24
+    assert len(examples(make(max_train=24)).labels) == 24
     with pytest.raises(DataError, match="40 training examples for 60 devices"):
         divide(labels[:40], make([{"name": "a", "count": 60}]).devices.devices(), config)
 
@@ -267,10 +280,10 @@ def test_other_rules_train_what_they_say(make: Make, planned: Any, rule: str, la
     found = Planned(config, caff.data, caff.tables, choice)
     (record,) = run(found)
     assert [device["layers"] for device in record["devices"]] == layers
-    _, start = pretrained(config.model, 2, found.data.label_names, config.seed)
+    start = started(config)
     end = result(config)
     moved = {name for name, before in start.items() if end[name].tobytes() != before.tobytes()}
-    assert moved <= set(trained_shapes(config.model, 2, 2, Part(max(layers))))
+    assert moved <= set(network(config).trained_shapes(Part(max(layers))))
     assert any("classifier" in name for name in moved)
 
 
@@ -287,7 +300,7 @@ def test_adapters_of_unlike_ranks_are_averaged_and_merged_at_the_end(make: Make,
     assert sent[0] == sent[1] > sent[2] > sent[3]
     down = [device["bytes_down"] for device in log[0]["devices"]]
     assert down[0] - down[3] == sent[0] - sent[3]
-    _, start = pretrained(config.model, 2, found.data.label_names, config.seed)
+    start = started(config)
     end = result(config)
     assert end.keys() == start.keys()  # a plain model
     moved = {name for name, before in start.items() if end[name].tobytes() != before.tobytes()}
@@ -301,16 +314,31 @@ def test_the_first_round_of_adapters_of_one_rank_is_the_plain_average(make: Make
     devices = config.devices.devices(config.seed)
     shares = tuple(Share(device, 2, (), rank=2) for device in devices)
     run(Planned(config, caff.data, caff.tables, Choice(2, shares, {2: 2.0})))
-    _, start = pretrained(config.model, 2, caff.data.label_names, config.seed, 2)
-    parts = divide(caff.data.train_labels, devices, config)
+    start = started(config, rank=2)
+    parts = divide(caff.data.labels, devices, config)
     total = sum(map(len, parts))
     mean: dict[str, Any] = {}
     for device, own in enumerate(parts):
-        how = {"depth": 2, "part": Part(2, 2), "rate": 0.1, "seed": device_seed(config.seed, 1, device)}
+        how = {"network": network(config), "part": Part(2, 2), "rate": 0.1, "seed": device_seed(config.seed, 1, device)}
         arrays, _ = train_part(config, start, caff.data, own, **how)
         assert all("lora_" in name or "classifier" in name or "pooler" in name for name in arrays)
         for name, value in arrays.items():
             mean[name] = mean.get(name, 0) + value * (len(own) / total)
-    expected = filled(config.model, 2, 2, start | mean).state_dict()
+    expected = network(config).filled(start | mean).state_dict()
     end = result(config)
     assert all(np.allclose(end[name], value.numpy(), atol=1e-6) for name, value in expected.items())
+
+
+def test_a_fleet_learns_images_at_another_size(make: Make, tmp_path: Path) -> None:
+    paint(tmp_path / "lights" / "train", 40, 0)
+    paint(tmp_path / "lights" / "validation", 12, 1)
+    paths = {"model": str(make_vit(tmp_path / "vit")), "data": str(tmp_path / "lights")}
+    config = make(**paths, image_size=32, augmentation="none", rounds=3, local_epochs=5)
+    found = plan(config)
+    assert [share.layers for share in found.choice.shares] == [2, 2, 1, 1]
+    log = run(found)
+    assert all(record["replies"] == 4 for record in log)
+    assert log[-1]["loss"] < log[0]["loss"]
+    model = AutoModelForImageClassification.from_pretrained(config.output / "model")
+    assert (model.config.image_size, model.config.num_labels) == (32, 2)
+    assert (config.output / "model" / "preprocessor_config.json").is_file()

@@ -96,14 +96,16 @@ def test_train_goes_on_from_one_with_its_task_and_with_another(
 
 
 def test_a_federation_loads_one(command: Any, networks: Path, task: Path, tmp_path: Path) -> None:
-    from frostline.federated.network import pretrained
+    from frostline.federated.network import Network
+    from frostline.models import load_classifier
 
     keys = {"model": str(networks / "depth-2"), "depths": [1, 2], "data": str(task), "output": str(tmp_path / "out")}
     keys |= {"fleet": {"groups": [{"name": "strong", "count": 2}]}, "batch_size": 4, "max_length": 16}
     (tmp_path / "fleet.yaml").write_text(yaml.safe_dump(keys))
     done = command("federate", tmp_path / "fleet.yaml", "--plan", "--json")
     assert json.loads(done.stdout)["depth"] == 2
-    _, state = pretrained(keys["model"], 1, ("bad", "good"), seed=0)
+    whole = load_classifier(keys["model"], ("bad", "good")).model
+    state = Network(keys["model"], 1, 2).start(whole, seed=0)
     whole = AutoModelForCausalLM.from_pretrained(networks / "depth-2").state_dict()
     name = "transformer.h.0.mlp.c_fc.weight"
     assert (state[name] == whole[name].numpy()).all()

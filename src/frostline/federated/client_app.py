@@ -13,9 +13,9 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricR
 from flwr.clientapp import ClientApp
 
 from frostline.federated.config import FederateConfig, make_federate_config
-from frostline.federated.data import Encoded, divide, encoded
+from frostline.federated.data import Examples, divide, examples
 from frostline.federated.local import train_part
-from frostline.federated.network import fingerprint
+from frostline.federated.network import Network
 from frostline.federated.parts import Part
 from frostline.models import quiet
 
@@ -25,12 +25,12 @@ app = ClientApp()
 @app.query()
 def introduce(message: Message, context: Context) -> Message:
     """Answer which device this is, how much data it has, and the fingerprint of the network as it would build it."""
-    asked, config, data, own = _begin(message, context)
+    asked, _, data, own = _begin(message, context)
     answer = {
         "device": _device(context),
-        "fingerprint": fingerprint(config.model, asked["depth"], len(data.label_names)),
+        "fingerprint": Network(**asked["network"]).fingerprint(),
         "examples": len(own),
-        "classes": len({data.train_labels[index] for index in own}),
+        "classes": len({data.labels[index] for index in own}),
     }
     return Message(RecordDict({"answer": ConfigRecord({"json": json.dumps(answer)})}), reply_to=message)
 
@@ -40,21 +40,22 @@ def train(message: Message, context: Context) -> Message:
     """Train the part that the message says, and answer with its weights alone."""
     asked, config, data, own = _begin(message, context)
     state = {name: array.numpy() for name, array in message.content.array_records["state"].items()}
-    how = {key: asked[key] for key in ("depth", "rate", "seed")}
-    arrays, metrics = train_part(config, state, data, own, part=Part(**asked["part"]), **how)
+    network, part = Network(**asked["network"]), Part(**asked["part"])
+    how: Any = {"network": network, "part": part, "rate": asked["rate"], "seed": asked["seed"]}
+    arrays, metrics = train_part(config, state, data, own, **how)
     content = RecordDict()
     content["arrays"] = ArrayRecord({name: Array(array) for name, array in arrays.items()})
     content["metrics"] = MetricRecord({"num-examples": len(own), **metrics})
     return Message(content, reply_to=message)
 
 
-def _begin(message: Message, context: Context) -> tuple[dict[str, Any], FederateConfig, Encoded, list[int]]:
+def _begin(message: Message, context: Context) -> tuple[dict[str, Any], FederateConfig, Examples, list[int]]:
     """Return what the message asks, the federation's config, the task, and the device's own examples."""
     quiet()
     asked: dict[str, Any] = json.loads(str(message.content.config_records["asked"]["json"]))
     config = make_federate_config(asked["config"])
-    data = encoded(config)
-    parts = divide(data.train_labels, config.devices.devices(config.seed), config)
+    data = examples(config)
+    parts = divide(data.labels, config.devices.devices(config.seed), config)
     return asked, config, data, parts[_device(context)]
 
 

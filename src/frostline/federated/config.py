@@ -34,6 +34,10 @@ class FederateConfig(BaseModel):
     alpha: float = Field(0.1, gt=0, le=1e6, description="of dirichlet: smaller is more different")
     max_train: int | None = Field(None, ge=1, description="of all devices together, train on this many examples only")
     max_length: int = Field(128, ge=1, description="tokens; longer texts are cut")
+    image_size: int | None = Field(None, ge=1, description="pixels in height and width; the model's own if left out")
+    augmentation: Literal["none", "flip", "crop", "resized_crop"] | None = Field(
+        None, description="of images, as for `frostline train`"
+    )
 
     rounds: int = Field(10, ge=1, description="rounds")
     devices_per_round: int = Field(10, ge=1, description="devices that are asked in a round")

@@ -1,4 +1,4 @@
-"""The data of a federation: a text task as tokens, and which examples each device has."""
+"""The data of a federation: a task's rows as its model takes them, and which of them each device has."""
 
 from __future__ import annotations
 
@@ -8,73 +8,79 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
-from transformers import AutoTokenizer
 
+from frostline.config import TrainConfig, make_config
 from frostline.errors import ConfigError, DataError
 from frostline.federated.config import FederateConfig
 from frostline.federated.fleet import Device
-from frostline.models import locate
-from frostline.tasks.base import TaskData
-from frostline.tasks.text import load
+from frostline.models import Loaded
+from frostline.tasks import task_of
+from frostline.tasks.base import Encoded, Task, TaskData
+
+_EVALUATION_BATCH = 64
 
 
 @dataclass(frozen=True)
-class Encoded:
-    """A classification task as tokens.
+class Examples:
+    """What all devices together learn from, and what the server scores on.
 
     Attributes:
-        train, validation: of each example `input_ids` and what else the tokenizer gives, unpadded.
-        train_labels, validation_labels: class indices.
-        label_names: the classes.
-        metric: the task's own, a name in `frostline.tasks.metrics`.
-        tokenizer: pads and is saved beside the model.
+        task: whose rows they are.
+        config: under which they were read.
+        rows: as the task reads them.
+        encoded: as the model takes them.
+        processor: of the model; saved beside it.
+        labels: class indices of the training rows.
     """
 
-    train: list[dict[str, list[int]]]
-    train_labels: list[int]
-    validation: list[dict[str, list[int]]]
-    validation_labels: list[int]
-    label_names: tuple[str, ...]
-    metric: str
-    tokenizer: Any
+    task: Task
+    config: TrainConfig
+    rows: TaskData
+    encoded: Encoded
+    processor: Any
+    labels: list[int]
 
-    def batches(self, split: str, order: Sequence[int], size: int) -> Iterator[dict[str, Tensor]]:
-        """Return the examples of `train` or `validation` in that order, padded batch by batch, with labels."""
-        rows, labels = getattr(self, split), getattr(self, f"{split}_labels")
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The classes."""
+        return self.rows.label_names
+
+    def begin_epoch(self, number: int) -> None:
+        """Draw what is random in a row anew, such as the augmentation of an image."""
+        if self.encoded.begin_epoch is not None:
+            self.encoded.begin_epoch(number)
+
+    def batches(self, order: Sequence[int], size: int) -> Iterator[dict[str, Tensor]]:
+        """Return training rows in that order, padded batch by batch, with labels."""
         for start in range(0, len(order), size):
-            chosen = order[start : start + size]
-            batch = dict(self.tokenizer.pad([rows[index] for index in chosen], return_tensors="pt"))
-            yield {**batch, "labels": torch.tensor([labels[index] for index in chosen])}
+            yield dict(self.encoded.collate([self.encoded.train[index] for index in order[start : start + size]]))
+
+    def scores(self, model: Any) -> dict[str, float]:
+        """Return the task's metric of a model on the validation rows, by name."""
+        loaded, rows = Loaded(model, self.processor, ""), self.rows.validation
+        outputs = self.task.outputs(loaded, rows, _EVALUATION_BATCH, self.config.max_length)
+        found = self.task.scorer(self.rows.metric, self.label_names)(outputs, self.task.labels(rows))
+        return {name: float(value) for name, value in found.items()}
 
 
-def encoded(config: FederateConfig) -> Encoded:
-    """Return the task of a federation; DataError if it cannot be read, ConfigError if its labels are scores."""
-    return _encoded(config.model, config.data, config.max_length, config.max_train, config.seed)
+def examples(config: FederateConfig) -> Examples:
+    """Return the data of a federation; DataError if they cannot be read, ConfigError if their labels are scores."""
+    keys = ("model", "data", "max_length", "max_train", "image_size", "augmentation", "seed")
+    asked = {key: getattr(config, key) for key in keys if getattr(config, key) is not None}
+    return _examples(make_config({**asked, "output": "-"}).model_dump_json(exclude_unset=True))
 
 
 @lru_cache(maxsize=2)
-def _encoded(model: str, data: str, max_length: int, max_train: int | None, seed: int) -> Encoded:
-    found: TaskData = load(data, max_train=max_train, seed=seed)
-    if not found.label_names:
-        raise ConfigError(f"data {data!r} has scores for labels; a federation learns classes.")
-    tokenizer: Any = AutoTokenizer.from_pretrained(locate(model))
-
-    def rows(split: Any) -> list[dict[str, list[int]]]:
-        texts = [list(split[name]) for name in ("text", "text_pair") if name in split.column_names]
-        tokens = tokenizer(*texts, truncation=True, max_length=max_length)
-        return [{key: tokens[key][index] for key in tokens} for index in range(len(split))]
-
-    return Encoded(
-        rows(found.train),
-        [int(label) for label in found.train["label"]],
-        rows(found.validation),
-        [int(label) for label in found.validation["label"]],
-        found.label_names,
-        found.metric,
-        tokenizer,
-    )
+def _examples(asked: str) -> Examples:
+    config = TrainConfig.model_validate_json(asked)
+    task = task_of(config)
+    rows = task.read(config)
+    if not rows.label_names:
+        raise ConfigError(f"data {config.data!r} has scores for labels; a federation learns classes.")
+    loaded = task.load(config.model, rows.label_names, config)
+    encoded = task.encode(rows, loaded, config)
+    return Examples(task, config, rows, encoded, loaded.processor, [int(label) for label in rows.train["label"]])
 
 
 def divide(labels: Sequence[int], devices: Sequence[Device], config: FederateConfig) -> list[list[int]]:

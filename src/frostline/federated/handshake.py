@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
@@ -13,6 +13,7 @@ from flwr.serverapp import Grid
 from frostline.errors import DataError, PlanError
 from frostline.federated.config import FederateConfig
 from frostline.federated.fleet import Device
+from frostline.federated.network import Network
 
 _PAUSE = 0.2
 
@@ -32,24 +33,21 @@ class Member:
     classes: int
 
 
-def introduce(
-    grid: Grid, config: FederateConfig, devices: Sequence[Device], depth: int, fingerprint: str
-) -> dict[int, Member]:
+def introduce(grid: Grid, config: FederateConfig, devices: Sequence[Device], network: Network) -> dict[int, Member]:
     """Return the devices of the fleet by index, each once.
 
     Args:
         grid: Flower's; waited for until it has as many nodes as the fleet has devices.
         config: of the federation.
         devices: of the fleet.
-        depth: blocks of the network that was chosen.
-        fingerprint: of the network and the plan's version, as `frostline.federated.network` makes it.
+        network: that was chosen.
 
     Raises:
         PlanError: a device is missing, there twice, fails, or would build another network: names it.
         DataError: a device has no data.
     """
     nodes = _nodes(grid, len(devices), config.timeout)
-    asked = {"config": config.model_dump(mode="json"), "depth": depth}
+    asked, fingerprint = {"config": config.model_dump(mode="json"), "network": asdict(network)}, network.fingerprint()
     members: dict[int, Member] = {}
     for start in range(0, len(nodes), config.wave):
         content = RecordDict({"asked": ConfigRecord({"json": json.dumps(asked)})})

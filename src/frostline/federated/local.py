@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch.optim import SGD, Optimizer
 
 from frostline.federated.config import FederateConfig
-from frostline.federated.data import Encoded
+from frostline.federated.data import Examples
 from frostline.federated.merging import Arrays
-from frostline.federated.network import opened
+from frostline.federated.network import Network
 from frostline.federated.parts import Part
 
 MakeOptimizer = Callable[[list[torch.nn.Parameter]], Optimizer]
@@ -34,10 +34,10 @@ def steps_of(config: FederateConfig, examples: int) -> int:
 def train_part(
     config: FederateConfig,
     state: Arrays,
-    data: Encoded,
+    data: Examples,
     own: Sequence[int],
     *,
-    depth: int,
+    network: Network,
     part: Part,
     rate: float,
     seed: int,
@@ -47,25 +47,26 @@ def train_part(
     Args:
         config: of the federation.
         state: the whole network as the server has it.
-        data: the task.
+        data: of the federation.
         own: the device's examples in it.
-        depth: blocks of the network.
+        network: which is trained.
         part: of the network, what trains with the head.
         rate: the learning rate of this round.
         seed: of the order of the examples and of dropout.
     """
     began = time.perf_counter()
-    network, tuner = opened(config.model, depth, len(data.label_names), state, part)
-    network.train()
+    model, tuner = network.opened(state, part)
+    model.train()
     torch.manual_seed(seed)
     optimizer = local_optimizer(config, rate)(tuner.candidate_parameters())
     tuner.attach(optimizer)
     losses = []
-    for _ in range(config.local_epochs):
+    for epoch in range(config.local_epochs):
+        data.begin_epoch(seed + epoch)
         order = [own[place] for place in torch.randperm(len(own)).tolist()]
-        for batch in data.batches("train", order, config.batch_size):
+        for batch in data.batches(order, config.batch_size):
             tuner.before_step()
-            loss = network(**batch).loss
+            loss = model(**batch).loss
             loss.backward()
             optimizer.step()
             tuner.after_step()
@@ -73,6 +74,6 @@ def train_part(
             losses.append(float(loss.detach()))
             del loss
     trained = set(tuner.candidate_parameters())
-    arrays = {name: value.detach().numpy() for name, value in network.named_parameters() if value in trained}
+    arrays = {name: value.detach().numpy() for name, value in model.named_parameters() if value in trained}
     tuner.finish()
     return arrays, {"loss": float(np.mean(losses)), "seconds": time.perf_counter() - began}

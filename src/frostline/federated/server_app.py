@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
@@ -18,20 +17,17 @@ from frostline.federated import checkpoints
 from frostline.federated.checkpoints import Checkpoint
 from frostline.federated.choice import Choice
 from frostline.federated.config import FederateConfig
-from frostline.federated.data import Encoded, divide, encoded
+from frostline.federated.data import Examples, divide, examples
 from frostline.federated.handshake import introduce
 from frostline.federated.local import local_optimizer, steps_of
-from frostline.federated.merging import Arrays
-from frostline.federated.network import filled, fingerprint, pretrained, trained_shapes
+from frostline.federated.network import Network
 from frostline.federated.rules import ADAPTED, RULES
 from frostline.federated.server_optimizers import FedAdam, FedAvg, FedAvgM
 from frostline.federated.strategy import Federation, Record
 from frostline.federated.tables import Tables, make_tables
 from frostline.models import quiet
-from frostline.tasks.metrics import decisions, get_metric
 
 Say = Callable[[Record], None]
-_EVALUATION_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -40,27 +36,35 @@ class Planned:
 
     Attributes:
         config: of the federation.
-        data: the task.
+        data: of all devices.
         tables: what each (l, t) takes.
         choice: the depth, and the layers of each device.
     """
 
     config: FederateConfig
-    data: Encoded
+    data: Examples
     tables: Tables
     choice: Choice
+
+    @property
+    def network(self) -> Network:
+        """The network that was chosen."""
+        config = self.config
+        return Network(config.model, self.choice.depth, len(self.data.label_names), config.image_size)
 
 
 def plan(config: FederateConfig) -> Planned:
     """Return what each device shall train; BudgetInfeasible names a device that can train nothing."""
-    data = encoded(config)
+    data = examples(config)
     devices = config.devices.devices(config.seed)
-    steps = [steps_of(config, len(part)) for part in divide(data.train_labels, devices, config)]
+    steps = [steps_of(config, len(part)) for part in divide(data.labels, devices, config)]
+    sizes = data.task.step_sizes(data.config)
     tables = make_tables(
         config.model,
         config.depths,
         batch_size=config.batch_size,
-        sequence_length=config.max_length,
+        sequence_length=sizes.get("sequence_length"),
+        image_size=sizes.get("image_size"),
         labels=len(data.label_names),
         make_optimizer=local_optimizer(config, config.learning_rate),
         ranks=config.lora_ranks if config.rule in ADAPTED else (),
@@ -78,7 +82,7 @@ def serve(grid: Grid, planned: Planned, *, resume: bool, say: Say) -> None:
         say: is called with the record of each round.
     """
     quiet()
-    config, choice, labels = planned.config, planned.choice, planned.data.label_names
+    config, choice, data, network = planned.config, planned.choice, planned.data, planned.network
     devices = [share.device for share in choice.shares]
     elsewhere = {"output", "wave", "timeout"}  # what a resumed run may have otherwise, and still be the same
     agreed = {
@@ -88,7 +92,9 @@ def serve(grid: Grid, planned: Planned, *, resume: bool, say: Say) -> None:
         "ranks": [s.rank for s in choice.shares],
     }
     rank = max((s.rank for s in choice.shares if s.rank is not None), default=None)
-    loaded, state = pretrained(config.model, choice.depth, labels, config.seed, rank)
+    torch.manual_seed(config.seed)  # of the head
+    loaded = data.task.load(config.model, data.label_names, data.config)
+    state = network.start(loaded.model, config.seed, rank)
     optimizer, log, done = _optimizer(config), [], 0
     if resume:
         found = checkpoints.load(config.output, agreed)
@@ -97,32 +103,18 @@ def serve(grid: Grid, planned: Planned, *, resume: bool, say: Say) -> None:
     elif config.output.exists() and any(config.output.iterdir()):
         raise CheckpointError(f"{config.output} is there already; choose another output, or go on with it: --resume")
     config.output.mkdir(parents=True, exist_ok=True)
-    members = introduce(grid, config, devices, choice.depth, fingerprint(config.model, choice.depth, len(labels)))
-    which = config.model, choice.depth, len(labels)
-    shapes = {part: trained_shapes(*which, part) for part in {share.part for share in choice.shares}}
-    federation = Federation(config, choice, shapes, state, optimizer, members)
+    members = introduce(grid, config, devices, network)
+    shapes = {part: network.trained_shapes(part) for part in {share.part for share in choice.shares}}
+    federation = Federation(config, choice, network, shapes, state, optimizer, members)
     for number in range(done + 1, config.rounds + 1):
         record = federation.round(grid, number)
-        record["metrics"] = evaluate(config, choice.depth, federation.state, planned.data)
+        record["metrics"] = data.scores(network.filled(federation.state))
         log.append(record)
         checkpoints.save(config.output, Checkpoint(number, agreed, log, federation.state, {}, {}), optimizer)
         _write_log(config.output, log)
         say(record)
-    _write_model(config.output / "model", loaded.model, choice.depth, filled(*which, federation.state))
-    planned.data.tokenizer.save_pretrained(config.output / "model")
-
-
-def evaluate(config: FederateConfig, depth: int, state: Arrays, data: Encoded) -> dict[str, float]:
-    """Return the task's metric on the validation data, by name."""
-    network = filled(config.model, depth, len(data.label_names), state).eval()
-    outputs = []
-    with torch.inference_mode():
-        for batch in data.batches("validation", range(len(data.validation)), _EVALUATION_BATCH):
-            del batch["labels"]
-            outputs.append(network(**batch).logits.softmax(-1).numpy())
-    metric = get_metric(data.metric, "classification")
-    scores = metric(decisions(np.concatenate(outputs)), np.array(data.validation_labels))
-    return {name: float(value) for name, value in scores.items()}
+    _write_model(config.output / "model", loaded.model, choice.depth, network.filled(federation.state))
+    data.processor.save_pretrained(config.output / "model")
 
 
 def make_server_app(planned: Planned, *, resume: bool, say: Say) -> ServerApp:

@@ -24,6 +24,7 @@ from frostline.federated.choice import Choice, Share
 from frostline.federated.config import FederateConfig
 from frostline.federated.handshake import Member
 from frostline.federated.merging import Merge
+from frostline.federated.network import Network
 from frostline.federated.parts import Part, cut, padded
 from frostline.federated.replies import Rejected, checked
 from frostline.federated.server_optimizers import FedAvg
@@ -37,7 +38,8 @@ class Federation:
 
     Attributes:
         config: of the federation.
-        choice: the depth, and the layers of each device.
+        choice: the depth, and what each device trains.
+        network: of that depth.
         shapes: of the tensors of each part that a device trains; of adapters, perhaps a corner of the server's.
         state: of the network; changed by each round.
         optimizer: of the server.
@@ -46,6 +48,7 @@ class Federation:
 
     config: FederateConfig
     choice: Choice
+    network: Network
     shapes: Mapping[Part, Mapping[str, tuple[int, ...]]]
     state: dict[str, NDArray[Any]]
     optimizer: FedAvg
@@ -117,7 +120,7 @@ class Federation:
     def _message(self, share: Share, number: int, state: ArrayRecord) -> Message:
         asked = {
             "config": self.config.model_dump(mode="json"),
-            "depth": self.choice.depth,
+            "network": asdict(self.network),
             "part": asdict(share.part),
             "rate": self.config.rate(number),
             "seed": device_seed(self.config.seed, number, share.device.index),
