@@ -122,6 +122,7 @@ def test_the_system_itself_keeps_an_enforced_budget():
     assert "can't allocate memory" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_plan_is_written_edited_and_passed_back(command, task, tiny, tmp_path):
     file, output = tmp_path / "plan.json", tmp_path / "run"
     shape = ["--batch-size", 4, "--seq-len", 16]

@@ -342,3 +342,22 @@ def test_a_fleet_learns_images_at_another_size(make: Make, tmp_path: Path) -> No
     model = AutoModelForImageClassification.from_pretrained(config.output / "model")
     assert (model.config.image_size, model.config.num_labels) == (32, 2)
     assert (config.output / "model" / "preprocessor_config.json").is_file()
+
+
+def test_replies_in_eight_bits_take_a_quarter_and_end_near_the_exact_ones(
+    make: Make, planned: Any, tmp_path: Path
+) -> None:
+    exact = make()
+    caff = planned(exact)
+    log = run(caff)
+    short = exact.model_copy(update={"upload": "int8", "output": tmp_path / "short"})
+    again = run(Planned(short, caff.data, caff.tables, caff.choice))
+    headers = sum(128 * len(network(exact).trained_shapes(share.part)) for share in caff.choice.shares)  # NumPy's
+    assert again[0]["bytes_up"] - headers < (log[0]["bytes_up"] - headers) / 3.5
+    assert all(record["replies"] == 4 for record in again)
+    start, whole, coarse = started(exact), result(exact), result(short)
+    names = network(exact).trained_shapes(Part(2))
+    way = sum(float(np.square(whole[name] - start[name]).sum()) for name in names)
+    lost = sum(float(np.square(whole[name] - coarse[name]).sum()) for name in names)
+    assert 0 < lost < 0.01 * way
+    assert all(coarse[name].tobytes() == start[name].tobytes() for name in start if name not in names)

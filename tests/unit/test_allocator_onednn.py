@@ -35,6 +35,7 @@ def _growth(name: str, **environment: str) -> int:
     return int(done.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch was built without oneDNN")
 def test_products_of_many_shapes_in_sixteen_bits_leave_little_behind() -> None:
     default = _growth("default")

@@ -49,16 +49,18 @@ def train(
     from frostline.training.run import run
     from frostline.training.run_folder import RunFolder, write_json
 
+    folder = RunFolder(config.output)
+    over = resume and (folder.record() or {}).get("status") == "finished"
     record = run(
         config,
         resume=resume,
         overwrite=overwrite,
         console=Console(soft_wrap=True, markup=False, emoji=False, highlight=False),
     )
-    if "prediction" not in record:
+    if "prediction" not in record and not over:
         record["prediction"] = hindsight(config, record)
         with suppress(OSError):  # the run itself is whole
-            write_json(RunFolder(config.output).run, record)
+            write_json(folder.run, record)
     show(record, config.output)
     if not no_report:
         draw(config.output)

@@ -17,6 +17,7 @@ from frostline.federated.data import Examples, divide, examples
 from frostline.federated.local import train_part
 from frostline.federated.network import Network
 from frostline.federated.parts import Part
+from frostline.federated.uploads import packed
 from frostline.models import quiet
 
 app = ClientApp()
@@ -44,7 +45,8 @@ def train(message: Message, context: Context) -> Message:
     how: Any = {"network": network, "part": part, "rate": asked["rate"], "seed": asked["seed"]}
     arrays, metrics = train_part(config, state, data, own, **how)
     content = RecordDict()
-    content["arrays"] = ArrayRecord({name: Array(array) for name, array in arrays.items()})
+    sent = packed(arrays, {name: state[name] for name in arrays}, config.upload)
+    content["arrays"] = ArrayRecord({name: Array(array) for name, array in sent.items()})
     content["metrics"] = MetricRecord({"num-examples": len(own), **metrics})
     return Message(content, reply_to=message)
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from frostline.config import checked
 from frostline.federated.fleet import Fleet, make_fleet
+from frostline.federated.uploads import Upload
 
 
 class FederateConfig(BaseModel):
@@ -45,6 +46,7 @@ class FederateConfig(BaseModel):
     wave: int = Field(8, ge=1, description="devices that are asked at once; bounds the server's memory")
     timeout: float = Field(3600.0, gt=0, description="seconds that a wave may take; later replies do not count")
     norm_bound: float = Field(2.0, gt=0, description="the most that a reply may move its weights, to their own norm")
+    upload: Upload = Field("exact", description="how weights travel: as they are, or their way in int8 or int4")
     damped: bool = Field(False, description="move a tensor only by the share of the replies that trained it")
     server_optimizer: Literal["fedavg", "fedavgm", "fedadam"] = Field("fedavg", description="of the server")
     server_learning_rate: float | None = Field(None, gt=0, description="of fedavgm (1) and fedadam (0.1)")

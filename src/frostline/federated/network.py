@@ -28,13 +28,13 @@ class Network:
     Attributes:
         model: `minilm`, a folder, or a Hub name.
         depth: blocks.
-        labels: classes of the head.
+        labels: classes of the head; the config's if None.
         image_size: pixels in height and width, of a model of images; its own if None.
     """
 
     model: str
     depth: int
-    labels: int
+    labels: int | None
     image_size: int | None = None
 
     def skeleton(self, device: str = "meta") -> Any:

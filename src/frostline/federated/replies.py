@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from flwr.app import ArrayRecord
 from numpy.typing import NDArray
 
 from frostline.federated.merging import Arrays
+from frostline.federated.uploads import Upload, template, unpacked
 
 _HEADER = 4096
 """More bytes than a serialised array has besides its values."""
@@ -30,23 +30,27 @@ class Rejected(Exception):
 
 
 def checked(
-    record: ArrayRecord, base: Arrays, asked: Collection[str], *, norm_bound: float = math.inf
+    record: ArrayRecord, base: Arrays, *, upload: Upload = "exact", norm_bound: float = math.inf
 ) -> dict[str, NDArray[Any]]:
     """Return the arrays of a reply.
 
     Args:
         record: as it came.
-        base: what the device started from.
-        asked: the tensors that it was to train.
+        base: what the device started from, of the tensors that it was to train.
+        upload: how it was to send them.
         norm_bound: the most that its weights may have moved together, to their own norm before.
 
     Raises:
         Rejected: tensors missing or too many, not to be read, of another dtype or shape, not finite, moved too far.
     """
+    asked = template(base, upload)
     if set(record) != set(asked):
         more, fewer = sorted(set(record) - set(asked)), sorted(set(asked) - set(record))
         raise Rejected("keys", f"{len(more)} too many {more[:1]}, {len(fewer)} missing {fewer[:1]}")
-    found = {name: _array(name, record, base[name]) for name in record}
+    found = unpacked({name: _array(name, record, like) for name, like in asked.items()}, base, upload)
+    for name, array in found.items():
+        if not np.isfinite(array).all():
+            raise Rejected("nonfinite", f"{name} has {int((~np.isfinite(array)).sum())} values that are not finite")
     moved = math.sqrt(sum(_square(array - base[name]) for name, array in found.items()))
     size = math.sqrt(sum(_square(base[name]) for name in found))
     if not moved <= norm_bound * size:
@@ -68,8 +72,6 @@ def _array(name: str, record: ArrayRecord, like: NDArray[Any]) -> NDArray[Any]:
         raise Rejected("dtype", f"{name} is {array.dtype}, {like.dtype} is right")
     if array.shape != like.shape:
         raise Rejected("shape", f"{name} has {array.shape}, {like.shape} is right")
-    if not np.isfinite(array).all():
-        raise Rejected("nonfinite", f"{name} has {int((~np.isfinite(array)).sum())} values that are not finite")
     return array
 
 

@@ -68,6 +68,7 @@ def plan(config: FederateConfig) -> Planned:
         labels=len(data.label_names),
         make_optimizer=local_optimizer(config, config.learning_rate),
         ranks=config.lora_ranks if config.rule in ADAPTED else (),
+        upload=config.upload,
     )
     return Planned(config, data, tables, RULES[config.rule](devices, tables, steps))
 

@@ -145,9 +145,8 @@ class Federation:
         told = {key: metrics.get(key) for key in ("loss", "seconds")}
         if not all(isinstance(value, int | float) and math.isfinite(value) for value in told.values()):
             raise Rejected("nonfinite", f"it says {told}")
-        shapes = self.shapes[share.part]
-        base = {name: cut(self.state[name], shape) for name, shape in shapes.items()}
-        found = checked(arrays, base, shapes, norm_bound=self.config.norm_bound)
+        base = {name: cut(self.state[name], shape) for name, shape in self.shapes[share.part].items()}
+        found = checked(arrays, base, upload=self.config.upload, norm_bound=self.config.norm_bound)
         merge.add({name: padded(value, self.state[name].shape) for name, value in found.items()}, examples)
         return {"reply": "ok", "examples": examples, **told}
 

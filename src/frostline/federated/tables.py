@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -11,7 +11,9 @@ from torch.optim import Optimizer
 
 from frostline.anatomy import discover
 from frostline.errors import UnsupportedModel
+from frostline.federated.network import Network
 from frostline.federated.parts import Part
+from frostline.federated.uploads import Upload, size
 from frostline.meter.steps import Steps
 from frostline.models import quiet
 from frostline.planner.rehearsal import rehearse
@@ -25,7 +27,7 @@ class Cost:
     Attributes:
         memory: bytes of all tensors at the peak of a step.
         flops: of one step.
-        upload: bytes of the weights that train: those of t blocks and the head.
+        upload: bytes of the weights that train, those of t blocks and the head, as they travel.
         download: bytes of all weights and buffers, as others may have trained them.
     """
 
@@ -66,6 +68,7 @@ def make_tables(
     make_optimizer: Callable[[list[torch.nn.Parameter]], Optimizer] | None = None,
     storage: str = "exact",
     ranks: Iterable[int] = (),
+    upload: Upload = "exact",
 ) -> Tables:
     """Return the tables of a model cut to each depth; every entry is a step rehearsed on tensors without memory.
 
@@ -76,6 +79,7 @@ def make_tables(
         make_optimizer: the devices' optimizer, which holds what trains; AdamW if None.
         storage: how saved activations wait on the devices.
         ranks: of adapters that may train in place of layers.
+        upload: how trained weights travel.
 
     Raises:
         ConfigError: there is no such model, or it has no such depth.
@@ -93,13 +97,18 @@ def make_tables(
         found = rehearse(Steps(model, **shape, **chosen, make_optimizer=make_optimizer), source=source)
         return Cost(found.peak, found.work.flops, found.upload, downloads[depth])
 
+    def part_cost(depth: int, part: Part) -> Cost:
+        whole = cost(depth, part.method, part.settings)
+        if upload == "exact":
+            return whole
+        network = Network(model, depth, labels, image_size)
+        return replace(whole, upload=size(network.trained_shapes(part), upload))
+
     downloads = {depth: _checked_bytes(model, depth, image_size, labels) for depth in sorted(set(depths))}
     pairs = [(depth, trained) for depth in downloads for trained in range(depth + 1)]
     parts = {(depth, trained): Part(trained) for depth, trained in pairs}
     adapted = {(depth, rank): Part(depth, rank) for depth in downloads for rank in ranks}
-    costs, adapters = (
-        {key: cost(key[0], part.method, part.settings) for key, part in some.items()} for some in (parts, adapted)
-    )
+    costs, adapters = ({key: part_cost(key[0], part) for key, part in some.items()} for some in (parts, adapted))
     return Tables(costs, cost(max(downloads), "full", {}), adapters)
 
 

@@ -1,0 +1,80 @@
+"""How a reply travels: the weights as they are, or in few bits how far each has moved.
+
+A device sends the way from the weights that it was given, group by group in integers whose rounding is unbiased, so
+what is lost averages out over devices (QSGD, arXiv 1610.02132, does so with gradients). The codecs are those by which
+activations wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from frostline.federated.merging import Arrays
+from frostline.storage import codecs
+from frostline.storage.codecs import Code, Layout
+
+Upload = Literal["exact", "int8", "int4"]
+
+_CODECS = {"int8": "int8_stochastic", "int4": "int4_stochastic"}
+
+
+def packed(arrays: Arrays, base: Arrays, how: Upload) -> dict[str, NDArray[Any]]:
+    """Return what is sent of the arrays that a device has trained: themselves, or bytes.
+
+    Args:
+        arrays: what has trained, by name.
+        base: what the device started from.
+        how: `exact`, or the integers in which each tensor's way travels.
+    """
+    if how == "exact":
+        return dict(arrays)
+    codec = codecs.get(_CODECS[how])
+    ways = {name: torch.from_numpy(np.asarray(value - base[name])) for name, value in arrays.items()}
+    return {name: _joined(codec.encode(way)) for name, way in ways.items()}
+
+
+def unpacked(sent: Arrays, base: Arrays, how: Upload) -> dict[str, NDArray[Any]]:
+    """Return the arrays that a device has trained, NaN where a way that was not finite was sent.
+
+    Args:
+        sent: as `packed` gives it, of the shapes and dtypes of `template`.
+        base, how: as for `packed`.
+    """
+    if how == "exact":
+        return dict(sent)
+    codec, found = codecs.get(_CODECS[how]), {}
+    for name, value in base.items():
+        like = torch.from_numpy(np.asarray(value))
+        code = _split(sent[name], codec.encode(torch.zeros_like(like)))
+        way = codec.decode(code, Layout.of(like)).numpy() if codec.finite(code) else np.float32(np.nan)
+        found[name] = np.asarray(value + way)
+    return found
+
+
+def template(base: Arrays, how: Upload) -> dict[str, NDArray[Any]]:
+    """Return arrays of the names, shapes and dtypes of what is sent."""
+    return packed(base, base, how)
+
+
+def size(shapes: Mapping[str, tuple[int, ...]], how: Upload) -> int:
+    """Return the bytes of what is sent of float32 tensors."""
+    if how == "exact":
+        return sum(4 * int(np.prod(shape)) for shape in shapes.values())
+    return sum(codecs.get(_CODECS[how]).size(shape, torch.float32) for shape in shapes.values())
+
+
+def _joined(code: Code) -> NDArray[Any]:
+    """Return the bytes of a code, one part behind the other."""
+    array: NDArray[Any] = torch.cat([part.contiguous().view(torch.uint8) for part in code]).numpy()
+    return array
+
+
+def _split(sent: NDArray[Any], like: Code) -> Code:
+    """Return the code of which `_joined` gave these bytes, its parts as long and of the dtypes of another's."""
+    parts = torch.from_numpy(sent).split([part.nbytes for part in like])
+    return tuple(part.clone().view(other.dtype) for part, other in zip(parts, like, strict=True))
