@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import random
+from typing import get_args
 
 import pytest
 
 from frostline.errors import BudgetInfeasible
 from frostline.federated.choice import choose, share_of
+from frostline.federated.config import FederateConfig
 from frostline.federated.fleet import Device
 from frostline.federated.limits import Limit
-from frostline.federated.rules import RULES
+from frostline.federated.rules import ADAPTED, RULES
 from frostline.federated.tables import Cost, Tables
 
 
@@ -87,3 +89,7 @@ def test_no_rule_but_fedavg_breaks_a_limit() -> None:
                     assert share.device.upload is None or share.rank <= share.device.upload.of(0)
                 elif name != "fedavg" and share.takes_part:
                     assert share.layers <= share_of(share.device, found.depth, tables).layers
+
+
+def test_every_rule_can_be_asked_for() -> None:
+    assert set(get_args(FederateConfig.model_fields["rule"].annotation)) == set(RULES) >= ADAPTED

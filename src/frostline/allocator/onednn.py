@@ -2,7 +2,7 @@
 
 It compiles one for every shape of every operation and keeps 1024 of them, and torch keeps as many of its own wrappings.
 Texts of 34 lengths fill 180 MiB with them in MiniLM's training, outside of any tensor. Few are enough for a step; a
-step of another shape compiles its own anew, which takes about a tenth of its time. Products in float32 need none.
+step of another shape compiles its own anew, which takes up to a tenth of its time. Products in float32 need none.
 """
 
 from __future__ import annotations

@@ -8,11 +8,13 @@ activations wait.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from frostline.federated.merging import Arrays
 from frostline.storage import codecs
@@ -49,16 +51,19 @@ def unpacked(sent: Arrays, base: Arrays, how: Upload) -> dict[str, NDArray[Any]]
         return dict(sent)
     codec, found = codecs.get(_CODECS[how]), {}
     for name, value in base.items():
-        like = torch.from_numpy(np.asarray(value))
-        code = _split(sent[name], codec.encode(torch.zeros_like(like)))
-        way = codec.decode(code, Layout.of(like)).numpy() if codec.finite(code) else np.float32(np.nan)
+        layout = Layout.of(torch.from_numpy(np.asarray(value)))
+        code = _split(sent[name], _form(how, value.shape))
+        way = codec.decode(code, layout).numpy() if codec.finite(code) else np.float32(np.nan)
         found[name] = np.asarray(value + way)
     return found
 
 
 def template(base: Arrays, how: Upload) -> dict[str, NDArray[Any]]:
-    """Return arrays of the names, shapes and dtypes of what is sent."""
-    return packed(base, base, how)
+    """Return arrays of the names, shapes and dtypes of what is sent; their values say nothing."""
+    if how == "exact":
+        return dict(base)
+    sizes = {name: sum(part.nbytes for part in _form(how, value.shape)) for name, value in base.items()}
+    return {name: np.empty(count, np.uint8) for name, count in sizes.items()}
 
 
 def size(shapes: Mapping[str, tuple[int, ...]], how: Upload) -> int:
@@ -66,6 +71,13 @@ def size(shapes: Mapping[str, tuple[int, ...]], how: Upload) -> int:
     if how == "exact":
         return sum(4 * int(np.prod(shape)) for shape in shapes.values())
     return sum(codecs.get(_CODECS[how]).size(shape, torch.float32) for shape in shapes.values())
+
+
+@cache
+def _form(how: Upload, shape: tuple[int, ...]) -> Code:
+    """Return the parts of the code of a float32 tensor, without their values."""
+    with FakeTensorMode():
+        return codecs.get(_CODECS[how]).encode(torch.empty(shape))
 
 
 def _joined(code: Code) -> NDArray[Any]:
