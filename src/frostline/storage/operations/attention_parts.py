@@ -42,7 +42,7 @@ def parts(
     groups = (
         ([tile] for tile in every)
         if threads == 1
-        else (list(group) for _, group in groupby(every, lambda t: (t.item, None if shared else t.heads.start)))
+        else (list(group) for _, group in groupby(every, lambda t: (t.items.start, None if shared else t.heads.start)))
     )
     for group in groups:
         yield [

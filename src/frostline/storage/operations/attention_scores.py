@@ -1,7 +1,7 @@
 """The S x S matrix of attention in tiles: which there are, and the probabilities in one.
 
-A tile is some heads of one batch item, or some rows of one head: a contiguous part of [B, H, Sq, Sk], so that dropout
-draws its numbers in stock's order, and small enough to stay in cache while it is worked on.
+A tile is some batch items, or some heads of one, or some rows of one head: a contiguous part of [B, H, Sq, Sk], so that
+dropout draws its numbers in stock's order, and small enough to stay in cache while it is worked on.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ from torch import Tensor
 from frostline.storage.operations.attention_call import Setting
 
 TILE_BYTES = 1 << 21  # of scores; below this, calls cost more than cache misses do
+_SMALLER = 4  # times, are tiles of several batch items: threads need some tiles to share
 
 
 class Tile(NamedTuple):
-    """Some heads of a batch item, or some rows of one of its heads.
+    """Some batch items, or some heads of one, or some rows of one of its heads.
 
     Attributes:
-        item, heads, rows: where it lies.
+        items, heads, rows: where it lies.
         keys: how many keys take part, the first ones; fewer than all where attention is causal.
     """
 
-    item: int
+    items: slice
     heads: slice
     rows: slice
     keys: int
@@ -37,25 +38,31 @@ def tiles(query: Tensor, key: Tensor, causal: bool) -> Iterator[Tile]:
     fitting = max(1, TILE_BYTES // max(1, keys * compute_dtype(query.dtype).itemsize))  # rows that a tile can have
     row_step = _even(rows, fitting)
     head_step = 1 if row_step < rows else _even(heads, max(1, fitting // max(1, rows)))
-    for item in range(batch):
-        for head in range(0, heads, head_step):
-            for row in range(0, rows, row_step):
-                stop = min(row + row_step, rows)
-                taken = min(stop, keys) if causal else keys
-                yield Tile(item, slice(head, min(head + head_step, heads)), slice(row, stop), taken)
+    item_step = 1 if head_step < heads else _even(batch, max(1, fitting // max(1, _SMALLER * heads * rows)))
+    for items in _steps(batch, item_step):
+        for some in _steps(heads, head_step):
+            for part in _steps(rows, row_step):
+                yield Tile(items, some, part, min(part.stop, keys) if causal else keys)
 
 
 def entries(query: Tensor, key: Tensor, causal: bool) -> list[int]:
     """Return the probabilities in each tile, those of keys that take no part included."""
     return [
-        (tile.heads.stop - tile.heads.start) * (tile.rows.stop - tile.rows.start) * key.shape[2]
-        for tile in tiles(query, key, causal)
+        _size(tile.items) * _size(tile.heads) * _size(tile.rows) * key.shape[2] for tile in tiles(query, key, causal)
     ]
 
 
 def _even(count: int, most: int) -> int:
     """Return the step that parts `count` into as few parts as `most` allows, of nearly one size."""
     return -(-count // max(1, -(-count // most)))
+
+
+def _steps(count: int, step: int) -> Iterator[slice]:
+    return (slice(start, min(start + step, count)) for start in range(0, count, step))
+
+
+def _size(part: slice) -> int:
+    return int(part.stop - part.start)
 
 
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -86,20 +93,20 @@ class Scores:
         self._buffers: dict[str, Tensor] = {}
 
     def probabilities(self, tile: Tile) -> Tensor:
-        """Return the tile's probabilities, [heads, rows, keys], in the buffer "scores"."""
-        query = self._query[tile.item, tile.heads, tile.rows].to(self.dtype)
-        key = self.of_keys(self._key, tile)
+        """Return the tile's probabilities, [items * heads, rows, keys], in the buffer "scores"."""
+        query, key = self.of_queries(self._query, tile), self.of_keys(self._key, tile)
         scores = self.buffer("scores", tile)
         torch.baddbmm(scores, query, key.mT, beta=0, alpha=self._scale, out=scores)
         bias = self.bias(tile)[0]
         if bias is not None:
-            scores.add_(bias)
+            self.split(scores, tile).add_(bias)
         return torch.softmax(scores, -1, out=scores)
 
     def bias(self, tile: Tile) -> tuple[Tensor | None, Tensor | None]:
         """Return what is added to the tile's scores, and which rows attend to nothing; None where there is no such.
 
-        Such rows are given scores without a bias, so that all that is computed from them is finite.
+        Both broadcast to [items, heads, rows, keys]. Such rows are given scores without a bias, so that all that is
+        computed from them is finite.
         """
         if self._mask is None:
             where: object = (tile.rows.start, tile.rows.stop) if self._causal else None
@@ -108,7 +115,7 @@ class Scores:
                 slice(0, 1) if size == 1 else part
                 for size, part in zip(
                     self._mask.shape,
-                    (slice(tile.item, tile.item + 1), tile.heads, tile.rows, slice(tile.keys)),
+                    (tile.items, tile.heads, tile.rows, slice(tile.keys)),
                     strict=True,
                 )
             )
@@ -120,10 +127,10 @@ class Scores:
         if self._mask is None:
             if not self._causal:
                 return None, None
-            rows = tile.rows.stop - tile.rows.start
-            bias = torch.full((rows, tile.keys), -torch.inf, dtype=self.dtype, device=self._query.device)
+            shape = _size(tile.rows), tile.keys
+            bias = torch.full(shape, -torch.inf, dtype=self.dtype, device=self._query.device)
             return bias.triu_(tile.rows.start + 1), None
-        part = self._mask[where][0]  # type: ignore[index]
+        part = self._mask[where]  # type: ignore[index]
         if part.dtype == torch.bool:
             bias = torch.zeros(part.shape, dtype=self.dtype, device=part.device).masked_fill_(~part, -torch.inf)
         else:
@@ -133,19 +140,33 @@ class Scores:
 
     def floats(self, tile: Tile, stay: Tensor) -> Tensor:
         """Return a mask of dropout, [entries], in the tile's shape and dtype, in the buffer "stay"."""
-        heads, rows = tile.heads.stop - tile.heads.start, tile.rows.stop - tile.rows.start
-        return self.buffer("stay", tile).copy_(stay.view(heads, rows, -1)[..., : tile.keys])
+        floats = self.buffer("stay", tile)
+        return floats.copy_(stay.view(*floats.shape[:2], -1)[..., : tile.keys])
+
+    def of_queries(self, tensor: Tensor, tile: Tile) -> Tensor:
+        """Return the part of queries or gradients [B, H, Sq, D] that the tile works with, [items * heads, rows, D]."""
+        return self._batched(tensor[tile.items, tile.heads, tile.rows])
 
     def of_keys(self, tensor: Tensor, tile: Tile) -> Tensor:
-        """Return the part of keys or values [B, Hk, Sk, D] that the tile works with, [heads, keys, D]."""
-        part = tensor[tile.item, :, : tile.keys]
+        """Return the part of keys or values [B, Hk, Sk, D] that the tile works with, [items * heads, keys, D]."""
+        part = tensor[tile.items, :, : tile.keys]
         if self._shared == 1:
-            return part[tile.heads].to(self.dtype)
-        return part.index_select(0, heads_of_keys(tile, self._shared, part.device)).to(self.dtype)
+            return self._batched(part[:, tile.heads])
+        return self._batched(part.index_select(1, heads_of_keys(tile, self._shared, part.device)))
+
+    def split(self, batched: Tensor, tile: Tile) -> Tensor:
+        """Return [items * heads, ...] as [items, heads, ...]."""
+        return batched.view(_size(tile.items), _size(tile.heads), *batched.shape[1:])
+
+    def _batched(self, part: Tensor) -> Tensor:
+        """Return [items, heads, ...] as [items * heads, ...] in the dtype of scores; one item is not copied for it."""
+        if part.shape[0] == 1:
+            return part[0].to(self.dtype)
+        return part.to(self.dtype, memory_format=torch.contiguous_format).flatten(0, 1)
 
     def buffer(self, name: str, tile: Tile) -> Tensor:
-        """Return a tensor of the tile's shape, [heads, rows, keys]; one of that name is written over."""
-        shape = tile.heads.stop - tile.heads.start, tile.rows.stop - tile.rows.start, tile.keys
+        """Return a tensor of the tile's shape, [items * heads, rows, keys]; one of that name is written over."""
+        shape = _size(tile.items) * _size(tile.heads), _size(tile.rows), tile.keys
         if name not in self._buffers:
             entries = shape[0] * shape[1] * self._key.shape[2]
             self._buffers[name] = torch.empty(entries, dtype=self.dtype, device=self._query.device)

@@ -21,7 +21,7 @@ class RowSum:
 
     def put(self, tile: Tile, slope: Tensor, keys: Tensor, scale: float) -> None:
         """Write `slope @ keys * scale`."""
-        product(self._target[tile.item, tile.heads, tile.rows], slope, keys, scale)
+        product(self._target[tile.items, tile.heads, tile.rows], slope, keys, scale)
 
     def total(self) -> Tensor:
         """Return the gradient."""
@@ -45,27 +45,30 @@ class KeySum:
             self._target = torch.zeros_like(tensor, dtype=compute_dtype(tensor.dtype))
         else:
             self._target = torch.empty_like(tensor) if into is None else into
-        self._sums: dict[tuple[int, int], Tensor] = {}  # by the first head; threads have different ones
+        self._sums: dict[tuple[int, int], Tensor] = {}  # by the first item and head; threads have different ones
 
     def add(self, tile: Tile, matrix: Tensor, rows: Tensor, scale: float) -> None:
-        """Add `matrix.T @ rows * scale` for a tile's `matrix` [heads, rows, keys] and `rows` [heads, rows, D]."""
+        """Add `matrix.T @ rows * scale`: `matrix` is [items * heads, rows, keys], `rows` [items * heads, rows, D]."""
         if self._direct and matrix.shape[1:] == self._whole:
-            product(self._target[tile.item, tile.heads], matrix.mT, rows, scale)
+            product(self._target[tile.items, tile.heads], matrix.mT, rows, scale)
             return
-        place = (tile.item, tile.heads.start)
+        place = (tile.items.start, tile.heads.start)
         if place not in self._sums:
             self._sums[place] = rows.new_zeros(rows.shape[0], self._whole[1], rows.shape[2])
         self._sums[place][:, : tile.keys].baddbmm_(matrix.mT, rows, alpha=scale)
 
     def close(self, tile: Tile) -> None:
         """Write what the tile's heads have summed up to: it was the last of them."""
-        sum = self._sums.pop((tile.item, tile.heads.start), None)
+        sum = self._sums.pop((tile.items.start, tile.heads.start), None)
         if sum is None:  # the only one
             return
+        target = self._target[tile.items]
         if self._shared > 1:
-            self._target[tile.item].index_add_(0, heads_of_keys(tile, self._shared, sum.device), sum)
+            heads = heads_of_keys(tile, self._shared, sum.device)
+            target.index_add_(1, heads, sum.view(len(target), len(heads), *sum.shape[1:]))
         else:
-            self._target[tile.item, tile.heads] = sum
+            target = target[:, tile.heads]
+            target.copy_(sum.view(target.shape))
 
     def total(self) -> Tensor:
         """Return the gradient."""
@@ -73,8 +76,8 @@ class KeySum:
 
 
 def product(target: Tensor, first: Tensor, second: Tensor, scale: float) -> None:
-    """Write `first @ second * scale`, without a copy where the dtypes allow."""
-    if target.dtype == first.dtype:
-        torch.baddbmm(target, first, second, beta=0, alpha=scale, out=target)
+    """Write `first @ second * scale` [items * heads, ...] to `target` [items, heads, ...]; copy only where one must."""
+    if target.dtype == first.dtype and len(target) == 1:
+        torch.baddbmm(target[0], first, second, beta=0, alpha=scale, out=target[0])
     else:
-        target.copy_(torch.bmm(first, second).mul_(scale))
+        target.copy_(torch.bmm(first, second).mul_(scale).view(target.shape))

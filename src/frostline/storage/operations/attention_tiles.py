@@ -58,7 +58,7 @@ def forward(
                     see(probabilities)
                 if stay is not None:
                     probabilities.mul_(scores.floats(tile, stay))
-                target = output[tile.item, tile.heads, tile.rows]
+                target = output[tile.items, tile.heads, tile.rows]
                 product(target, probabilities, scores.of_keys(value, tile), spread)
                 if (dead := scores.bias(tile)[1]) is not None:
                     target.masked_fill_(dead, 0)
@@ -111,11 +111,11 @@ def backward(
             for tile, drawn, kept in part:
                 weights = scores.probabilities(tile) if kept is None else kept
                 stay = None if drawn is None else scores.floats(tile, drawn)
-                change = grad[tile.item, tile.heads, tile.rows].to(scores.dtype)
+                change = scores.of_queries(grad, tile)
                 if stay is not None:
                     change = change * spread
                 if (dead := scores.bias(tile)[1]) is not None:
-                    change = change.masked_fill(dead, 0)
+                    change = scores.split(change, tile).masked_fill(dead, 0).flatten(0, 1)
                 if of_query is not None or of_key is not None:
                     slope = torch.bmm(change, scores.of_keys(value, tile).mT, out=scores.buffer("slope", tile))
                     if stay is not None:
@@ -124,7 +124,7 @@ def backward(
                     # Gradients may take their tensors' places, so keys and values are written when their heads are
                     # through, and the rows of queries when nothing reads them any more.
                     if of_key is not None:
-                        of_key.add(tile, slope, query[tile.item, tile.heads, tile.rows].to(slope.dtype), setting.scale)
+                        of_key.add(tile, slope, scores.of_queries(query, tile), setting.scale)
                     if of_query is not None:
                         of_query.put(tile, slope, scores.of_keys(key, tile), setting.scale)
                 if of_value is not None:
