@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from flwr.app import Context, Message, RecordDict
+from flwr.app import ArrayRecord, Context, Message, RecordDict
 from flwr.app.error import Error
 from flwr.serverapp import Grid
 
@@ -19,11 +19,12 @@ class DirectGrid(Grid):
 
     Args:
         count: nodes.
+        more: of a device's node config.
         spoil: given a device, the message it got and its reply, returns what it sends instead; None sends nothing.
     """
 
-    def __init__(self, count: int, spoil: Spoil | None = None) -> None:
-        self._count, self._spoil = count, spoil
+    def __init__(self, count: int, spoil: Spoil | None = None, more: Mapping[int, Any] | None = None) -> None:
+        self._count, self._spoil, self._more = count, spoil, more or {}
 
     def set_run(self, run: Any) -> None:
         raise NotImplementedError
@@ -48,12 +49,22 @@ class DirectGrid(Grid):
         replies = []
         for message in messages:
             device = message.metadata.dst_node_id - 1
-            context = Context(1, device + 1, {"partition-id": device}, RecordDict(), {})
+            context = Context(1, device + 1, {"partition-id": device} | self._more.get(device, {}), RecordDict(), {})
             try:
-                reply: Message | None = app(message, context)
+                reply: Message | None = app(_received(message), context)
             except Exception as error:
                 reply = Message(Error(1, str(error)), reply_to=message)
             if self._spoil is not None and reply is not None:
                 reply = self._spoil(device, message, reply)
             replies += [] if reply is None else [reply]
         return reversed(replies)  # the server must put them in order
+
+
+def _received(message: Message) -> Message:
+    """Return a message with records of its own, as one that came over a wire: a device takes them apart."""
+    content = RecordDict()
+    for name, record in message.content.items():
+        content[name] = ArrayRecord(dict(record)) if isinstance(record, ArrayRecord) else record
+    copy = Message(content, dst_node_id=message.metadata.dst_node_id, message_type=message.metadata.message_type)
+    copy.metadata.__dict__.update(message.metadata.__dict__)
+    return copy

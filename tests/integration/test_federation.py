@@ -97,6 +97,10 @@ def started(config: FederateConfig, rank: int | None = None) -> dict[str, Any]:
     return network(config).start(load_classifier(config.model, ("bad", "good")).model, config.seed, rank)
 
 
+def own_copy(state: dict[str, Any]) -> dict[str, Any]:
+    return {name: value.copy() for name, value in state.items()}
+
+
 def result(config: FederateConfig) -> dict[str, np.ndarray[Any, Any]]:
     model = AutoModelForSequenceClassification.from_pretrained(config.output / "model")
     return {name: value.numpy() for name, value in model.state_dict().items()}
@@ -143,7 +147,7 @@ def test_with_all_layers_everywhere_a_round_is_flowers_fedavg_to_the_bit(make: M
     for device, own in enumerate(parts):
         seed = device_seed(config.seed, 1, device)
         arrays, _ = train_part(
-            config, start, found.data, own, network=network(config), part=Part(2), rate=0.1, seed=seed
+            config, own_copy(start), found.data, own, network=network(config), part=Part(2), rate=0.1, seed=seed
         )
         record = RecordDict()
         record["arrays"] = ArrayRecord({name: Array(array) for name, array in arrays.items()})
@@ -237,7 +241,7 @@ def test_round_0_refuses_what_does_not_fit(make: Make, planned: Any) -> None:
         return spoil
 
     cases: list[tuple[Spoil, type[FrostlineError], str]] = [
-        (spoil_with(fingerprint="0" * 64), PlanError, "device 'weak-0' would train another network"),
+        (spoil_with(fingerprints=["0" * 64]), PlanError, "device 'weak-0' would train another network"),
         (spoil_with(device=0), PlanError, "says it is device 0, which is there already"),
         (spoil_with(device=9), PlanError, "not in the fleet"),
         (spoil_with(examples=0), DataError, "device 'weak-0' has no data"),
@@ -246,6 +250,31 @@ def test_round_0_refuses_what_does_not_fit(make: Make, planned: Any) -> None:
     for spoil, error, said in cases:
         with pytest.raises(error, match=said):
             run(planned(make()), spoil)
+
+
+def test_devices_with_data_of_their_own_train_on_those(make: Make, planned: Any, tmp_path: Path) -> None:
+    config = make(partition="own", rounds=1)
+    found = planned(config)
+    places = {device: tmp_path / f"device{device}.tsv" for device in range(4)}
+    for device, place in places.items():
+        rows = [f"{'b1' if device == 3 else ('good' if n % 2 else 'bad')}\tword {n}" for n in range(3 + device)]
+        place.write_text("\n".join(["label\ttext", *rows]) + "\n", encoding="utf-8")
+    more = {device: {"data": str(place)} for device, place in places.items()}
+
+    def go(more: dict[int, dict[str, Any]]) -> list[Any]:
+        log: list[Any] = []
+        serve(DirectGrid(4, more=more), found, resume=False, say=log.append)
+        return log
+
+    with pytest.raises(PlanError, match="this device was not told where its data are"):
+        go({})
+    with pytest.raises(PlanError, match="'b1'"):
+        go(more)
+    one_class = "label\ttext\n" + "good\tword\n" * 6
+    places[3].write_text(one_class, encoding="utf-8")
+    (record,) = go(more | {3: {"data": str(places[3])}})
+    assert record["replies"] == 4
+    assert [device["examples"] for device in record["devices"]] == [3, 4, 5, 6]
 
 
 def test_a_device_too_small_is_refused_by_name_before_anything_runs(make: Make) -> None:
@@ -320,7 +349,7 @@ def test_the_first_round_of_adapters_of_one_rank_is_the_plain_average(make: Make
     mean: dict[str, Any] = {}
     for device, own in enumerate(parts):
         how = {"network": network(config), "part": Part(2, 2), "rate": 0.1, "seed": device_seed(config.seed, 1, device)}
-        arrays, _ = train_part(config, start, caff.data, own, **how)
+        arrays, _ = train_part(config, own_copy(start), caff.data, own, **how)
         assert all("lora_" in name or "classifier" in name or "pooler" in name for name in arrays)
         for name, value in arrays.items():
             mean[name] = mean.get(name, 0) + value * (len(own) / total)

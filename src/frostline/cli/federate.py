@@ -103,20 +103,9 @@ def _print_plan(planned: Planned) -> None:
 
 
 def _print_round(record: dict[str, Any], rounds: int, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(record), flush=True)
-        return
-    from frostline.budget import written
+    from frostline.federated.telling import told
 
-    scores = "  ".join(f"{name} {value:.4f}" for name, value in record["metrics"].items())
-    loss = "" if record["loss"] is None else f"  loss {record['loss']:.4f}"
-    rejected = "".join(f"  {count} {reason}" for reason, count in record["rejected"].items())
-    print(
-        f"round {record['round']}/{rounds}  {scores}{loss}  {record['replies']} of {record['asked']} devices"
-        f"{'' if record['reached'] else ' (no quorum: nothing moved)'}{rejected}  "
-        f"down {written(record['bytes_down'])}  up {written(record['bytes_up'])}  slowest {record['slowest']}",
-        flush=True,
-    )
+    print(json.dumps(record) if as_json else told(record, rounds), flush=True)
 
 
 def register(app: typer.Typer) -> None:

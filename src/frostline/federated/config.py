@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from frostline.config import checked
+from frostline.errors import ConfigError
 from frostline.federated.fleet import Fleet, make_fleet
 from frostline.federated.uploads import Upload
 
@@ -31,7 +32,9 @@ class FederateConfig(BaseModel):
     lora_ranks: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         (1, 2, 4, 8, 16), min_length=1, description="of adapters, to choose from: rules lora and hetlora"
     )
-    partition: Literal["iid", "dirichlet"] = Field("dirichlet", description="how devices' data differ")
+    partition: Literal["iid", "dirichlet", "own"] = Field(
+        "dirichlet", description="how the data are divided; own: they are not, each device's node is told where its are"
+    )
     alpha: float = Field(0.1, gt=0, le=1e6, description="of dirichlet: smaller is more different")
     max_train: int | None = Field(None, ge=1, description="of all devices together, train on this many examples only")
     max_length: int = Field(128, ge=1, description="tokens; longer texts are cut")
@@ -51,6 +54,10 @@ class FederateConfig(BaseModel):
     server_optimizer: Literal["fedavg", "fedavgm", "fedadam"] = Field("fedavg", description="of the server")
     server_learning_rate: float | None = Field(None, gt=0, description="of fedavgm (1) and fedadam (0.1)")
 
+    enforce: bool = Field(
+        False, description="let the system hold a device's process to the memory that the fleet gives it (Linux)"
+    )
+
     batch_size: int = Field(32, ge=1, description="examples in a step of a device")
     local_epochs: int = Field(1, ge=1, description="passes of a device over its data in a round")
     learning_rate: float = Field(0.1, gt=0, description="of the devices' SGD in the first round")
@@ -69,6 +76,8 @@ class FederateConfig(BaseModel):
     def _together(self) -> FederateConfig:
         if self.server_learning_rate is not None and self.server_optimizer == "fedavg":
             raise ValueError("server_learning_rate is for fedavgm and fedadam; fedavg takes the average itself")
+        if self.partition == "own" and self.max_train is not None:
+            raise ValueError("max_train is of data that are divided; with partition own a device trains on all it has")
         return self
 
     @property
@@ -88,5 +97,7 @@ class FederateConfig(BaseModel):
 def make_federate_config(values: Mapping[str, Any]) -> FederateConfig:
     """Return the config of plain values; ConfigError names the key, the value, and the nearest valid key."""
     config = checked(FederateConfig, values)
-    _ = config.devices  # a fleet that is refused is refused now
+    for group in config.devices.groups:  # a fleet that is refused is refused now
+        if config.enforce and (group.memory is None or group.memory.amount is None):
+            raise ConfigError(f"enforce=true needs the memory of group {group.name!r} in bytes, for instance 2GiB.")
     return config

@@ -66,16 +66,34 @@ class Examples:
 
 def examples(config: FederateConfig) -> Examples:
     """Return the data of a federation; DataError if they cannot be read, ConfigError if their labels are scores."""
-    keys = ("model", "data", "max_length", "max_train", "image_size", "augmentation", "seed")
+    return _examples(_asked(config, config.data), None)
+
+
+def own_examples(config: FederateConfig, place: str, label_names: Sequence[str]) -> Examples:
+    """Return the data of one device, all of them to train on.
+
+    Args:
+        config: of the federation.
+        place: where they are: a file, or a folder of images.
+        label_names: the classes of the federation, in its order; the device need not have all.
+
+    Raises:
+        DataError: they cannot be read, or have a class that the federation has not.
+    """
+    return _examples(_asked(config, place), tuple(label_names))
+
+
+def _asked(config: FederateConfig, place: str) -> str:
+    keys = ("model", "max_length", "max_train", "image_size", "augmentation", "seed")
     asked = {key: getattr(config, key) for key in keys if getattr(config, key) is not None}
-    return _examples(make_config({**asked, "output": "-"}).model_dump_json(exclude_unset=True))
+    return make_config({**asked, "data": place, "output": "-"}).model_dump_json(exclude_unset=True)
 
 
 @lru_cache(maxsize=2)
-def _examples(asked: str) -> Examples:
+def _examples(asked: str, label_names: tuple[str, ...] | None) -> Examples:
     config = TrainConfig.model_validate_json(asked)
     task = task_of(config)
-    rows = task.read(config)
+    rows = task.read(config) if label_names is None else _own_rows(task, config, label_names)
     if not rows.label_names:
         raise ConfigError(f"data {config.data!r} has scores for labels; a federation learns classes.")
     loaded = task.load(config.model, rows.label_names, config)
@@ -83,8 +101,18 @@ def _examples(asked: str) -> Examples:
     return Examples(task, config, rows, encoded, loaded.processor, [int(label) for label in rows.train["label"]])
 
 
+def _own_rows(task: Task, config: TrainConfig, label_names: tuple[str, ...]) -> TaskData:
+    """Return all rows as training rows; validation rows there must be, and the first is one."""
+    rows = task.read_examples(config.data, label_names, {})
+    if "label" not in rows.column_names:
+        raise DataError(f"data {config.data!r} have no labels; a device learns from rows with classes.")
+    return TaskData(rows, rows.select([0]), label_names, "accuracy", "", "")
+
+
 def divide(labels: Sequence[int], devices: Sequence[Device], config: FederateConfig) -> list[list[int]]:
     """Return the examples of each device: no example twice, and to each its share of an equal part.
+
+    Where devices have their own, as many of these are counted until they say how many theirs are.
 
     `dirichlet` draws each device's mix of classes around the whole's, as in Hsu et al. (arXiv 1909.06335), and takes
     its examples by it as long as a class has any left.
@@ -101,7 +129,7 @@ def divide(labels: Sequence[int], devices: Sequence[Device], config: FederateCon
     chance = np.random.default_rng([config.seed, 1])
     order = chance.permutation(len(labels)).tolist()
     sizes = [max(1, round(part * device.data)) for device in devices]
-    if config.partition == "iid":
+    if config.partition != "dirichlet":
         return [order[place * part : place * part + size] for place, size in enumerate(sizes)]
     pools: dict[int, list[int]] = {}
     for index in order:

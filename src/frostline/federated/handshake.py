@@ -33,21 +33,33 @@ class Member:
     classes: int
 
 
-def introduce(grid: Grid, config: FederateConfig, devices: Sequence[Device], network: Network) -> dict[int, Member]:
+def introduce(
+    grid: Grid,
+    config: FederateConfig,
+    devices: Sequence[Device],
+    networks: Sequence[Network],
+    label_names: Sequence[str],
+) -> dict[int, Member]:
     """Return the devices of the fleet by index, each once.
 
     Args:
         grid: Flower's; waited for until it has as many nodes as the fleet has devices.
         config: of the federation.
         devices: of the fleet.
-        network: that was chosen.
+        networks: that may be trained.
+        label_names: the classes, in order.
 
     Raises:
         PlanError: a device is missing, there twice, fails, or would build another network: names it.
         DataError: a device has no data.
     """
     nodes = _nodes(grid, len(devices), config.timeout)
-    asked, fingerprint = {"config": config.model_dump(mode="json"), "network": asdict(network)}, network.fingerprint()
+    fingerprints = [network.fingerprint() for network in networks]
+    asked = {
+        "config": config.model_dump(mode="json"),
+        "labels": list(label_names),
+        "networks": [asdict(network) for network in networks],
+    }
     members: dict[int, Member] = {}
     for start in range(0, len(nodes), config.wave):
         content = RecordDict({"asked": ConfigRecord({"json": json.dumps(asked)})})
@@ -61,12 +73,12 @@ def introduce(grid: Grid, config: FederateConfig, devices: Sequence[Device], net
             if not 0 <= index < len(devices) or index in members:
                 raise PlanError(f"node {node} says it is device {index}, which is there already or not in the fleet.")
             name = devices[index].name
-            if told["fingerprint"] != fingerprint:
-                raise PlanError(
-                    f"device {name!r} would train another network, or has another version of Frostline: its "
-                    f"fingerprint is {told['fingerprint'][:12]}, the server's {fingerprint[:12]}. Give it the "
-                    "same model and version."
-                )
+            for theirs, ours in zip(told["fingerprints"], fingerprints, strict=True):
+                if theirs != ours:
+                    raise PlanError(
+                        f"device {name!r} would train another network, or has another version of Frostline: its "
+                        f"fingerprint is {theirs[:12]}, the server's {ours[:12]}. Give it the same model and version."
+                    )
             if told["examples"] < 1:
                 raise DataError(f"device {name!r} has no data; give it some, or leave it out of the fleet.")
             members[index] = Member(node, told["examples"], told["classes"])

@@ -46,7 +46,7 @@ def train_part(
 
     Args:
         config: of the federation.
-        state: the whole network as the server has it.
+        state: the whole network as the server has it; taken over, see `Network.opened`.
         data: of the federation.
         own: the device's examples in it.
         network: which is trained.

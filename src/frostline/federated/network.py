@@ -64,7 +64,7 @@ class Network:
         kept = self.skeleton().state_dict()
         state = {name: value.numpy() for name, value in whole.state_dict().items() if name in kept}
         if rank is not None:
-            network, tuner = self.opened(state, Part(self.depth, rank), seed=seed)
+            network, tuner = self.opened(_copied(state), Part(self.depth, rank), seed=seed)
             drawn = {name: value.detach() for name, value in network.named_parameters() if is_adapter(name)}
             state |= {name: value.numpy().copy() for name, value in drawn.items()}
             tuner.finish()
@@ -74,13 +74,14 @@ class Network:
         """Return it on the CPU with these weights, and the tuner that trains a part of it.
 
         Args:
-            state: its weights; of adapters, the corners that the part's rank has are taken.
+            state: its weights, which are taken over and not copied: what trains changes them. Of adapters, the corners
+                that the part's rank has are copied.
             part: what trains.
             seed: of adapters that the state lacks.
         """
-        network = self.skeleton("cpu")
-        plain = {name: torch.from_numpy(np.array(value)) for name, value in state.items() if not is_adapter(name)}
-        network.load_state_dict(plain)
+        plain = {name: torch.from_numpy(value) for name, value in state.items() if not is_adapter(name)}
+        bare: Any = self.skeleton()
+        network = type(bare).from_pretrained(None, config=bare.config, state_dict=plain)
         tuner = self._prepared(network, part, seed)
         with torch.no_grad():
             for name, parameter in network.named_parameters():
@@ -91,12 +92,16 @@ class Network:
     def filled(self, state: Arrays) -> Any:
         """Return it plain on the CPU with these weights, adapters merged into those that they stand beside."""
         ranks = [min(value.shape) for name, value in state.items() if is_adapter(name)]
-        network, tuner = self.opened(state, Part(self.depth, max(ranks) if ranks else None))
+        network, tuner = self.opened(_copied(state), Part(self.depth, max(ranks) if ranks else None))
         tuner.finish()
         return network
 
     def _prepared(self, network: Any, part: Part, seed: int = 0) -> Tuner:
         return prepare(network, part.method, seed=seed, anatomy=_anatomy(self), **part.settings)
+
+
+def _copied(state: Arrays) -> dict[str, NDArray[Any]]:
+    return {name: np.array(value) for name, value in state.items()}
 
 
 @cache

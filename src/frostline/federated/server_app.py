@@ -1,10 +1,13 @@
-"""The server's side, as Flower runs it: round 0, rounds with a checkpoint after each, and a plain model at the end."""
+"""The server's side, as Flower runs it: round 0, rounds with a checkpoint after each, and a plain model at the end.
+
+`app` is for `flwr run`: its run config names the federation's YAML file.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +15,12 @@ import torch
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
+from frostline.config import read_yaml
 from frostline.errors import CheckpointError
 from frostline.federated import checkpoints
 from frostline.federated.checkpoints import Checkpoint
 from frostline.federated.choice import Choice
-from frostline.federated.config import FederateConfig
+from frostline.federated.config import FederateConfig, make_federate_config
 from frostline.federated.data import Examples, divide, examples
 from frostline.federated.handshake import introduce
 from frostline.federated.local import local_optimizer, steps_of
@@ -25,6 +29,7 @@ from frostline.federated.rules import ADAPTED, RULES
 from frostline.federated.server_optimizers import FedAdam, FedAvg, FedAvgM
 from frostline.federated.strategy import Federation, Record
 from frostline.federated.tables import Tables, make_tables
+from frostline.federated.telling import told
 from frostline.models import quiet
 
 Say = Callable[[Record], None]
@@ -47,17 +52,25 @@ class Planned:
     choice: Choice
 
     @property
+    def networks(self) -> tuple[Network, ...]:
+        """The networks that may be chosen, the shallowest first."""
+        config, labels = self.config, len(self.data.label_names)
+        return tuple(Network(config.model, depth, labels, config.image_size) for depth in self.tables.depths)
+
+    @property
     def network(self) -> Network:
         """The network that was chosen."""
-        config = self.config
-        return Network(config.model, self.choice.depth, len(self.data.label_names), config.image_size)
+        return next(network for network in self.networks if network.depth == self.choice.depth)
+
+    def decided_for(self, counts: Sequence[int]) -> Planned:
+        """Return what is decided where the devices have so many examples each; BudgetInfeasible as for `plan`."""
+        return replace(self, choice=_decide(self.config, self.tables, counts))
 
 
 def plan(config: FederateConfig) -> Planned:
     """Return what each device shall train; BudgetInfeasible names a device that can train nothing."""
     data = examples(config)
-    devices = config.devices.devices(config.seed)
-    steps = [steps_of(config, len(part)) for part in divide(data.labels, devices, config)]
+    counts = [len(part) for part in divide(data.labels, config.devices.devices(config.seed), config)]
     sizes = data.task.step_sizes(data.config)
     tables = make_tables(
         config.model,
@@ -70,7 +83,7 @@ def plan(config: FederateConfig) -> Planned:
         ranks=config.lora_ranks if config.rule in ADAPTED else (),
         upload=config.upload,
     )
-    return Planned(config, data, tables, RULES[config.rule](devices, tables, steps))
+    return Planned(config, data, tables, _decide(config, tables, counts))
 
 
 def serve(grid: Grid, planned: Planned, *, resume: bool, say: Say) -> None:
@@ -83,8 +96,13 @@ def serve(grid: Grid, planned: Planned, *, resume: bool, say: Say) -> None:
         say: is called with the record of each round.
     """
     quiet()
-    config, choice, data, network = planned.config, planned.choice, planned.data, planned.network
-    devices = [share.device for share in choice.shares]
+    config, data = planned.config, planned.data
+    own = config.partition == "own"
+    devices = [share.device for share in planned.choice.shares]
+    members = introduce(grid, config, devices, planned.networks if own else (planned.network,), data.label_names)
+    if own:  # now they have said how many examples they have
+        planned = planned.decided_for([members[device.index].examples for device in devices])
+    choice, network = planned.choice, planned.network
     elsewhere = {"output", "wave", "timeout"}  # what a resumed run may have otherwise, and still be the same
     agreed = {
         **config.model_dump(mode="json", exclude=elsewhere),
@@ -104,9 +122,8 @@ def serve(grid: Grid, planned: Planned, *, resume: bool, say: Say) -> None:
     elif config.output.exists() and any(config.output.iterdir()):
         raise CheckpointError(f"{config.output} is there already; choose another output, or go on with it: --resume")
     config.output.mkdir(parents=True, exist_ok=True)
-    members = introduce(grid, config, devices, network)
     shapes = {part: network.trained_shapes(part) for part in {share.part for share in choice.shares}}
-    federation = Federation(config, choice, network, shapes, state, optimizer, members)
+    federation = Federation(config, choice, network, data.label_names, shapes, state, optimizer, members)
     for number in range(done + 1, config.rounds + 1):
         record = federation.round(grid, number)
         record["metrics"] = data.scores(network.filled(federation.state))
@@ -127,6 +144,22 @@ def make_server_app(planned: Planned, *, resume: bool, say: Say) -> ServerApp:
         serve(grid, planned, resume=resume, say=say)
 
     return made
+
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run the federation of the run config: `config`, the path of its YAML file, and `resume`, true or false."""
+    config = make_federate_config(read_yaml(Path(str(context.run_config["config"]))))
+    say: Say = lambda record: print(told(record, config.rounds), flush=True)  # noqa: E731
+    serve(grid, plan(config), resume=bool(context.run_config.get("resume", False)), say=say)
+
+
+def _decide(config: FederateConfig, tables: Tables, counts: Sequence[int]) -> Choice:
+    steps = [steps_of(config, count) for count in counts]
+    return RULES[config.rule](config.devices.devices(config.seed), tables, steps)
 
 
 def _optimizer(config: FederateConfig) -> FedAvg:

@@ -40,6 +40,7 @@ class Federation:
         config: of the federation.
         choice: the depth, and what each device trains.
         network: of that depth.
+        label_names: the classes, in order.
         shapes: of the tensors of each part that a device trains; of adapters, perhaps a corner of the server's.
         state: of the network; changed by each round.
         optimizer: of the server.
@@ -49,6 +50,7 @@ class Federation:
     config: FederateConfig
     choice: Choice
     network: Network
+    label_names: Sequence[str]
     shapes: Mapping[Part, Mapping[str, tuple[int, ...]]]
     state: dict[str, NDArray[Any]]
     optimizer: FedAvg
@@ -120,6 +122,7 @@ class Federation:
     def _message(self, share: Share, number: int, state: ArrayRecord) -> Message:
         asked = {
             "config": self.config.model_dump(mode="json"),
+            "labels": list(self.label_names),
             "network": asdict(self.network),
             "part": asdict(share.part),
             "rate": self.config.rate(number),
@@ -142,7 +145,7 @@ class Federation:
         examples, said = self.members[share.device.index].examples, metrics.get("num-examples")
         if said != examples:
             raise Rejected("examples", f"it says {said} examples, and {examples} when it introduced itself")
-        told = {key: metrics.get(key) for key in ("loss", "seconds")}
+        told = {key: metrics.get(key) for key in ("loss", "seconds", "memory")}
         if not all(isinstance(value, int | float) and math.isfinite(value) for value in told.values()):
             raise Rejected("nonfinite", f"it says {told}")
         base = {name: cut(self.state[name], shape) for name, shape in self.shapes[share.part].items()}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import psutil
 import torch
 
@@ -19,6 +22,30 @@ def enforce(budget: int) -> None:
     if torch.cuda.is_available():
         torch.cuda.set_per_process_memory_fraction(min(1.0, budget / torch.cuda.get_device_properties(0).total_memory))
         return
+    _limit_process(budget)
+
+
+@contextmanager
+def enforced(budget: int | None) -> Iterator[None]:
+    """Limit this process to `budget` bytes for a while, whatever it is on; None for no limit.
+
+    Raises:
+        ConfigError: this system has no such limit.
+    """
+    if budget is None:
+        yield
+        return
+    before = _limit_process(budget)
+    try:
+        yield
+    finally:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_DATA, before)
+
+
+def _limit_process(budget: int) -> tuple[int, int]:
+    """Limit the process's writable memory and return the limits before."""
     try:
         import resource
 
@@ -26,6 +53,7 @@ def enforce(budget: int) -> None:
     except (ImportError, AttributeError) as error:
         raise ConfigError("enforce=true needs Linux: this system cannot limit a process's memory.") from error
     spare = budget - psutil.Process().memory_info().rss
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    limit = data + max(0, spare)
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    limit, hard = data + max(0, spare), before[1]
     resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+    return before
