@@ -177,8 +177,10 @@ def test_a_server_killed_and_resumed_ends_with_the_same_bits(make: Make, planned
     again = json.loads((cut.output / "rounds.json").read_text())
     for record in (*log, *again):
         record.pop("slowest")
+        assert record.pop("server_process") > 0
         for device in record["devices"]:
             device.pop("seconds")
+            assert device.pop("process") > device.pop("memory") > 0
     assert again == log
     with pytest.raises(CheckpointError, match="other values of learning_rate"):
         run(planned(cut.model_copy(update={"learning_rate": 0.2})), resume=True)
@@ -316,6 +318,58 @@ def test_other_rules_train_what_they_say(make: Make, planned: Any, rule: str, la
     assert any("classifier" in name for name in moved)
 
 
+def test_a_proximal_term_keeps_devices_near_where_they_began(make: Make, planned: Any) -> None:
+    caff = planned(make())
+    start, moved = started(make()), []
+    for strength in (0.0, 5.0):
+        config = make(rounds=1, proximal=strength, local_epochs=3, output=f"{make().output}-{strength}")
+        run(Planned(config, caff.data, caff.tables, caff.choice))
+        end = result(config)
+        moved.append(sum(float(np.square(end[name] - value).sum()) for name, value in start.items()))
+    assert 0 < moved[1] < 0.8 * moved[0]
+
+
+def test_what_a_device_sends_is_clipped_and_blurred(make: Make, planned: Any) -> None:
+    caff = planned(make())
+    how = {"clipping_norm": 0.01, "sensitivity": 1e-9, "epsilon": 1.0, "delta": 1e-5}
+    config = make([{"name": "all", "count": 1}], rounds=1, local_dp=how)
+    found = plan(config)
+    assert found.tables.costs[2, 2].memory == caff.tables.costs[2, 2].memory + caff.tables.costs[2, 2].upload
+    run(found)
+    start, end = started(config), result(config)
+    way = np.sqrt(sum(float(np.square(end[name] - value).sum()) for name, value in start.items()))
+    assert way == pytest.approx(0.01, rel=1e-3), "of the noise there is almost none"
+    noisy = make(
+        [{"name": "all", "count": 1}], rounds=1, local_dp=how | {"sensitivity": 0.01}, output=f"{config.output}-noisy"
+    )
+    run(plan(noisy))
+    trained = network(config).trained_shapes(Part(2))
+    values = np.concatenate([(result(noisy)[name] - start[name]).ravel() for name in trained])
+    deviation = 0.01 * np.sqrt(2 * np.log(1.25 / 1e-5)) / 1.0
+    assert values.std() == pytest.approx(deviation, rel=0.05)
+    for name in start.keys() - trained.keys():
+        assert result(noisy)[name].tobytes() == start[name].tobytes()
+
+
+@pytest.mark.parametrize("rule", ["cocofl", "rotating"])
+def test_windows_move_from_round_to_round_and_every_block_trains(make: Make, rule: str) -> None:
+    config = make(rounds=4, rule=rule, norm_bound=1e9)
+    found = plan(config)
+    assert [share.windows for share in found.choice.shares] == [((2, 0),)] * 2 + [((1, 0), (1, 1))] * 2
+    log = run(found)
+    assert [record["replies"] for record in log] == [4] * 4
+    skips = [[device["skip"] for device in record["devices"]] for record in log]
+    assert all(skip[:2] == [0, 0] for skip in skips)
+    if rule == "rotating":
+        assert [skip[2:] for skip in skips] == [[0, 0], [1, 1], [0, 0], [1, 1]]
+    assert {place for skip in skips for place in skip[2:]} == {0, 1}
+    low, high = (found.tables.windows[2, 1, skip] for skip in (1, 0))
+    assert low.upload == high.upload
+    assert low.memory > high.memory, "what lies lower keeps the activations of all above it"
+    first, second, head = (set(network(config).trained_shapes(part)) for part in (Part(1, skip=1), Part(1), Part(0)))
+    assert first & second == head
+
+
 def test_adapters_of_unlike_ranks_are_averaged_and_merged_at_the_end(make: Make, planned: Any) -> None:
     caff = planned(make())
     config = make(rounds=2, rule="hetlora", learning_rate=0.2, server_optimizer="fedavgm")
@@ -381,7 +435,7 @@ def test_replies_in_eight_bits_take_a_quarter_and_end_near_the_exact_ones(
     log = run(caff)
     short = exact.model_copy(update={"upload": "int8", "output": tmp_path / "short"})
     again = run(Planned(short, caff.data, caff.tables, caff.choice))
-    headers = sum(128 * len(network(exact).trained_shapes(share.part)) for share in caff.choice.shares)  # NumPy's
+    headers = sum(128 * len(network(exact).trained_shapes(share.parts[0])) for share in caff.choice.shares)  # NumPy's
     assert again[0]["bytes_up"] - headers < (log[0]["bytes_up"] - headers) / 3.5
     assert all(record["replies"] == 4 for record in again)
     start, whole, coarse = started(exact), result(exact), result(short)

@@ -12,7 +12,8 @@ from frostline.federated.choice import choose, share_of
 from frostline.federated.config import FederateConfig
 from frostline.federated.fleet import Device
 from frostline.federated.limits import Limit
-from frostline.federated.rules import ADAPTED, RULES
+from frostline.federated.parts import Part
+from frostline.federated.rules import ADAPTED, RULES, WINDOWED
 from frostline.federated.tables import Cost, Tables
 
 
@@ -22,7 +23,13 @@ def _tables(depths: tuple[int, ...] = (2, 4)) -> Tables:
         (depth, t): Cost(10 * depth + 5 * t, depth + 2 * t, 1 + t, depth) for depth in depths for t in range(depth + 1)
     }
     adapters = {(depth, rank): Cost(14 * depth, 2 * depth, rank, depth) for depth in depths for rank in (1, 2, 4)}
-    return Tables(costs, costs[max(depths), max(depths)], adapters)
+    windows = {
+        (depth, t, skip): Cost(10 * depth + 5 * t + 2 * skip, depth + 2 * t, 1 + t, depth)
+        for depth in depths
+        for skip in range(depth)
+        for t in range(1, depth - skip + 1)
+    }
+    return Tables(costs, costs[max(depths), max(depths)], adapters, windows)
 
 
 def _fleet(*uploads: int | None) -> list[Device]:
@@ -73,6 +80,28 @@ def test_adapters_of_one_rank_and_of_each_device_s_own() -> None:
         RULES["lora"]([Device(0, "g", "g-0", memory=Limit(share=0.1))], tables, [1])
 
 
+def test_windows_are_the_longest_at_each_place_and_none_lies_in_another() -> None:
+    for rule in WINDOWED:
+        found = RULES[rule](_fleet(3, 4, None), _tables(), [1] * 3)
+        assert found.depth == 4
+        assert [share.windows for share in found.shares] == [
+            ((2, 0), (2, 1), (2, 2)),
+            ((3, 0), (3, 1)),
+            ((4, 0),),
+        ]
+        assert [share.layers for share in found.shares] == [2, 3, 4]
+        assert found.shares[0].parts == (Part(2), Part(2, skip=1), Part(2, skip=2))
+    tight = [
+        Device(0, "g", "g-0", memory=Limit(amount=34))
+    ]  # lower windows keep more: 2 blocks at the top, 1 elsewhere
+    (share,) = RULES["cocofl"](tight, _tables((2,)), [1]).shares
+    assert share.windows == ((2, 0),)
+    (share,) = RULES["cocofl"]([Device(0, "g", "g-0", memory=Limit(amount=57))], _tables((4,)), [1]).shares
+    assert share.windows == ((3, 0), (2, 2)), "three at the top, two below two; two below one lie in the first"
+    with pytest.raises(BudgetInfeasible, match="'g-0' cannot train one layer"):
+        RULES["cocofl"](_fleet(1), _tables(), [1])
+
+
 def test_no_rule_but_fedavg_breaks_a_limit() -> None:
     chance = random.Random(0)
     for _ in range(200):
@@ -92,4 +121,4 @@ def test_no_rule_but_fedavg_breaks_a_limit() -> None:
 
 
 def test_every_rule_can_be_asked_for() -> None:
-    assert set(get_args(FederateConfig.model_fields["rule"].annotation)) == set(RULES) >= ADAPTED
+    assert set(get_args(FederateConfig.model_fields["rule"].annotation)) == set(RULES) >= ADAPTED | WINDOWED

@@ -23,6 +23,8 @@ class Share:
         binds: the limits that one layer more would break: memory, flops, upload, download; none if it trains all.
         takes_part: whether it is asked at all.
         rank: of adapters on all blocks, which train in place of the blocks' own weights; None for none.
+        windows: (t, skip) of which it trains one in a round: t blocks below `skip` that stay as they are; `layers` is
+            then the most of t. None of them: its last blocks.
     """
 
     device: Device
@@ -30,11 +32,14 @@ class Share:
     binds: tuple[str, ...]
     takes_part: bool = True
     rank: int | None = None
+    windows: tuple[tuple[int, int], ...] = ()
 
     @property
-    def part(self) -> Part:
-        """What it trains."""
-        return Part(self.layers, self.rank)
+    def parts(self) -> tuple[Part, ...]:
+        """What it trains, in one round or another."""
+        if self.windows:
+            return tuple(Part(layers, skip=skip) for layers, skip in self.windows)
+        return (Part(self.layers, self.rank),)
 
 
 @dataclass(frozen=True, slots=True)

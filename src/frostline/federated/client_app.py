@@ -23,6 +23,7 @@ from frostline.federated.data import Examples, divide, examples, own_examples
 from frostline.federated.local import train_part
 from frostline.federated.network import Network
 from frostline.federated.parts import Part
+from frostline.federated.privacy import private
 from frostline.federated.uploads import packed
 from frostline.meter.enforce import enforced
 from frostline.meter.process import peaks, reset_peaks
@@ -54,14 +55,17 @@ def train(message: Message, context: Context) -> Message:
     with enforced(_limit(config, _device(context))):
         state = {name: _taken(arrays, name) for name in list(arrays)}
         network, part = Network(**asked["network"]), Part(**asked["part"])
-        packs = config.upload != "exact"
-        base = {name: state[name].copy() for name in network.trained_shapes(part)} if packs else {}
+        names = network.trained_shapes(part) if config.keeps_start else ()
+        base = {name: state[name].copy() for name in names}
         how: Any = {"network": network, "part": part, "rate": asked["rate"], "seed": asked["seed"]}
-        trained, metrics = train_part(config, state, data, own, **how)
+        trained, metrics = train_part(config, state, data, own, base=base, **how)
+        if config.local_dp is not None:
+            trained = dict(private(config.local_dp, trained, base, message, context))
         sent = packed(trained, base, config.upload)
         content = RecordDict({"arrays": ArrayRecord({name: Array(array) for name, array in sent.items()})})
     # What the round took, what came with the message included, beside the process as it was.
-    metrics["memory"] = max(0, peaks().process - before)
+    metrics["process"] = peaks().process
+    metrics["memory"] = max(0, metrics["process"] - before)
     content["metrics"] = MetricRecord({"num-examples": len(own), **metrics})
     return Message(content, reply_to=message)
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from frostline.config import checked
 from frostline.errors import ConfigError
 from frostline.federated.fleet import Fleet, make_fleet
+from frostline.federated.privacy import LocalDp
 from frostline.federated.uploads import Upload
 
 
@@ -26,7 +27,7 @@ class FederateConfig(BaseModel):
     output: Path = Field(description="the run folder, to be made")
     fleet: dict[str, Any] = Field(description="groups: [...], or preset: and count:")
 
-    rule: Literal["caff", "fedavg", "weakest", "strongest", "head", "lora", "hetlora"] = Field(
+    rule: Literal["caff", "fedavg", "weakest", "strongest", "head", "cocofl", "rotating", "lora", "hetlora"] = Field(
         "caff", description="who trains what"
     )
     lora_ranks: tuple[Annotated[int, Field(ge=1)], ...] = Field(
@@ -50,6 +51,9 @@ class FederateConfig(BaseModel):
     timeout: float = Field(3600.0, gt=0, description="seconds that a wave may take; later replies do not count")
     norm_bound: float = Field(2.0, gt=0, description="the most that a reply may move its weights, to their own norm")
     upload: Upload = Field("exact", description="how weights travel: as they are, or their way in int8 or int4")
+    local_dp: LocalDp | None = Field(
+        None, description="clip and blur what devices send: {clipping_norm: 1, sensitivity: 1, epsilon: 1, delta: 1e-5}"
+    )
     damped: bool = Field(False, description="move a tensor only by the share of the replies that trained it")
     server_optimizer: Literal["fedavg", "fedavgm", "fedadam"] = Field("fedavg", description="of the server")
     server_learning_rate: float | None = Field(None, gt=0, description="of fedavgm (1) and fedadam (0.1)")
@@ -62,6 +66,9 @@ class FederateConfig(BaseModel):
     local_epochs: int = Field(1, ge=1, description="passes of a device over its data in a round")
     learning_rate: float = Field(0.1, gt=0, description="of the devices' SGD in the first round")
     final_learning_rate: float = Field(0.01, ge=0, description="in the last round; a cosine between")
+    proximal: float = Field(
+        0.0, ge=0, description="pull of the devices' weights to where the round began (FedProx's mu)"
+    )
     momentum: float = Field(0.9, ge=0, lt=1, description="of the devices' SGD")
     seed: int = Field(0, ge=0, lt=2**32, description="of everything random")
 
@@ -79,6 +86,11 @@ class FederateConfig(BaseModel):
         if self.partition == "own" and self.max_train is not None:
             raise ValueError("max_train is of data that are divided; with partition own a device trains on all it has")
         return self
+
+    @property
+    def keeps_start(self) -> bool:
+        """Whether a device needs what it trains also as it was when the round began."""
+        return self.upload != "exact" or self.proximal > 0 or self.local_dp is not None
 
     @property
     def devices(self) -> Fleet:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ def train_part(
     data: Examples,
     own: Sequence[int],
     *,
+    base: Arrays = MappingProxyType({}),
     network: Network,
     part: Part,
     rate: float,
@@ -49,6 +51,7 @@ def train_part(
         state: the whole network as the server has it; taken over, see `Network.opened`.
         data: of the federation.
         own: the device's examples in it.
+        base: what trains, as it is when the round begins; for `proximal`.
         network: which is trained.
         part: of the network, what trains with the head.
         rate: the learning rate of this round.
@@ -60,6 +63,7 @@ def train_part(
     torch.manual_seed(seed)
     optimizer = local_optimizer(config, rate)(tuner.candidate_parameters())
     tuner.attach(optimizer)
+    pulled = [(value, torch.from_numpy(base[name])) for name, value in model.named_parameters() if name in base]
     losses = []
     for epoch in range(config.local_epochs):
         data.begin_epoch(seed + epoch)
@@ -68,6 +72,8 @@ def train_part(
             tuner.before_step()
             loss = model(**batch).loss
             loss.backward()
+            if config.proximal:
+                _pull(pulled, config.proximal)
             optimizer.step()
             tuner.after_step()
             optimizer.zero_grad(set_to_none=True)
@@ -77,3 +83,11 @@ def train_part(
     arrays = {name: value.detach().numpy() for name, value in model.named_parameters() if value in trained}
     tuner.finish()
     return arrays, {"loss": float(np.mean(losses)), "seconds": time.perf_counter() - began}
+
+
+@torch.no_grad()
+def _pull(pairs: Sequence[tuple[torch.nn.Parameter, torch.Tensor]], strength: float) -> None:
+    """Add to each gradient that of `strength / 2 * |weights - start|^2` (FedProx, arXiv 1812.06127)."""
+    for parameter, start in pairs:
+        if parameter.grad is not None:
+            parameter.grad.add_(parameter, alpha=strength).sub_(start, alpha=strength)

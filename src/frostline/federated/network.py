@@ -42,6 +42,10 @@ class Network:
         with torch.random.fork_rng(devices=[]):
             return skeleton(self.model, depth=self.depth, labels=self.labels, image_size=self.image_size, device=device)
 
+    def anatomy(self) -> Anatomy:
+        """Return its anatomy, found once in a process: the trace takes longer than a step of a small network."""
+        return _anatomy(self)
+
     def fingerprint(self) -> str:
         """Return the SHA-256 of all that server and devices must agree on: its structure, and the plan's version."""
         network = self.skeleton()
@@ -97,7 +101,7 @@ class Network:
         return network
 
     def _prepared(self, network: Any, part: Part, seed: int = 0) -> Tuner:
-        return prepare(network, part.method, seed=seed, anatomy=_anatomy(self), **part.settings)
+        return prepare(network, part.method, seed=seed, anatomy=self.anatomy(), **part.settings)
 
 
 def _copied(state: Arrays) -> dict[str, NDArray[Any]]:
@@ -106,7 +110,6 @@ def _copied(state: Arrays) -> dict[str, NDArray[Any]]:
 
 @cache
 def _anatomy(network: Network) -> Anatomy:
-    """Return its anatomy, found once in a process: the trace takes longer than a step of a small network."""
     return discover(network.skeleton())
 
 

@@ -1,4 +1,4 @@
-"""What one device trains of a network: its last layers, or adapters of a rank on all of them."""
+"""What one device trains of a network: its last layers, a window of layers below them, or adapters on all."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ class Part:
     """What a device trains besides the head.
 
     Attributes:
-        layers: its last blocks; with adapters all of them have some.
+        layers: blocks, counted from the top; with adapters all of them have some.
         rank: of its adapters, which train in place of the blocks' own weights; None if there are none.
+        skip: blocks above its own that stay as they are.
     """
 
     layers: int
     rank: int | None = None
+    skip: int = 0
 
     @property
     def method(self) -> str:
@@ -34,7 +36,9 @@ class Part:
     @property
     def settings(self) -> dict[str, Any]:
         """The settings of that method."""
-        return {"count": self.layers} if self.rank is None else {"rank": self.rank, "alpha": SCALE * self.rank}
+        if self.rank is None:
+            return {"count": self.layers, "skip": self.skip}
+        return {"rank": self.rank, "alpha": SCALE * self.rank}
 
 
 def is_adapter(name: str) -> bool:

@@ -5,6 +5,9 @@ fedavg      every device everything, whatever its limits: the upper bound
 weakest     every device what all can train: FedAvg at the size of the weakest
 strongest   everything, by the devices that can; the others are left out
 head        every device the head alone
+cocofl      each device as many blocks in a row as its limits allow, elsewhere in each round, at random (after CoCoFL,
+            arXiv 2203.05468, whose frozen blocks are quantised besides)
+rotating    the same, place after place
 lora        every device adapters of one rank on all blocks of the deepest network for which all can, and the head
 hetlora     the same, each device of the highest rank that its limits allow (HetLoRA, arXiv 2401.06432)
 """
@@ -70,6 +73,43 @@ def strongest(devices: Sequence[Device], tables: Tables, steps: Sequence[int]) -
     return best
 
 
+def windows(devices: Sequence[Device], tables: Tables, steps: Sequence[int]) -> Choice:
+    """Return, for each device, the longest windows of blocks that it can train, one from each place that has one.
+
+    The network is that with the largest mean of their lengths; of equals the deeper.
+
+    Raises:
+        BudgetInfeasible: with every depth some device cannot train one block anywhere; names one.
+    """
+    means: dict[int, float | None] = {}
+    best: Choice | None = None
+    for depth in tables.depths:
+        shares = []
+        for device, count in zip(devices, steps, strict=True):
+            found = _windows(device, depth, tables, count)
+            binds = share_of(device, depth, tables, count).binds
+            shares.append(Share(device, max((t for t, _ in found), default=0), binds, windows=found))
+        able = all(share.windows for share in shares)
+        mean = sum(sum(t for t, _ in share.windows) / max(1, len(share.windows)) for share in shares) / len(shares)
+        means[depth] = mean if able else None
+        if able and (best is None or mean >= (means[best.depth] or 0.0)):
+            best = Choice(depth, tuple(shares), means)
+    if best is None:
+        raise BudgetInfeasible(refusal(devices, tables, steps, tables.costs[tables.depths[0], 1], "one layer"))
+    return best
+
+
+def _windows(device: Device, depth: int, tables: Tables, steps: int) -> tuple[tuple[int, int], ...]:
+    """Return (t, skip) of the windows that fit and lie in no other one that does, the highest first."""
+    found: list[tuple[int, int]] = []
+    for skip in range(depth):
+        costs = {t: tables.windows[depth, t, skip] for t in range(1, depth - skip + 1)}
+        longest = max((t for t, cost in costs.items() if not broken(device, cost, tables.full, steps)), default=0)
+        if longest and not any(above <= skip and above + t >= skip + longest for t, above in found):
+            found.append((longest, skip))
+    return tuple(found)
+
+
 def head(devices: Sequence[Device], tables: Tables, steps: Sequence[int]) -> Choice:
     """Return the deepest network of which every device can train the head.
 
@@ -131,8 +171,12 @@ RULES: dict[str, Rule] = {
     "weakest": weakest,
     "strongest": strongest,
     "head": head,
+    "cocofl": windows,
+    "rotating": windows,
     "lora": lora,
     "hetlora": hetlora,
 }
 ADAPTED = frozenset({"lora", "hetlora"})
 """Rules under which adapters train, so that the tables must have their costs."""
+WINDOWED = frozenset({"cocofl", "rotating"})
+"""Rules under which windows of layers train."""

@@ -25,11 +25,12 @@ from frostline.federated.data import Examples, divide, examples
 from frostline.federated.handshake import introduce
 from frostline.federated.local import local_optimizer, steps_of
 from frostline.federated.network import Network
-from frostline.federated.rules import ADAPTED, RULES
+from frostline.federated.rules import ADAPTED, RULES, WINDOWED
 from frostline.federated.server_optimizers import FedAdam, FedAvg, FedAvgM
 from frostline.federated.strategy import Federation, Record
 from frostline.federated.tables import Tables, make_tables
 from frostline.federated.telling import told
+from frostline.meter.process import peaks
 from frostline.models import quiet
 
 Say = Callable[[Record], None]
@@ -79,9 +80,11 @@ def plan(config: FederateConfig) -> Planned:
         sequence_length=sizes.get("sequence_length"),
         image_size=sizes.get("image_size"),
         labels=len(data.label_names),
-        make_optimizer=local_optimizer(config, config.learning_rate),
+        make_optimizer=local_optimizer(config, 0.1),  # the rate changes no cost
         ranks=config.lora_ranks if config.rule in ADAPTED else (),
+        windows=config.rule in WINDOWED,
         upload=config.upload,
+        keeps_start=config.keeps_start,
     )
     return Planned(config, data, tables, _decide(config, tables, counts))
 
@@ -109,6 +112,7 @@ def serve(grid: Grid, planned: Planned, *, resume: bool, say: Say) -> None:
         "depth": choice.depth,
         "layers": [s.layers for s in choice.shares],
         "ranks": [s.rank for s in choice.shares],
+        "windows": [[list(window) for window in s.windows] for s in choice.shares],
     }
     rank = max((s.rank for s in choice.shares if s.rank is not None), default=None)
     torch.manual_seed(config.seed)  # of the head
@@ -122,11 +126,12 @@ def serve(grid: Grid, planned: Planned, *, resume: bool, say: Say) -> None:
     elif config.output.exists() and any(config.output.iterdir()):
         raise CheckpointError(f"{config.output} is there already; choose another output, or go on with it: --resume")
     config.output.mkdir(parents=True, exist_ok=True)
-    shapes = {part: network.trained_shapes(part) for part in {share.part for share in choice.shares}}
+    shapes = {part: network.trained_shapes(part) for part in {part for share in choice.shares for part in share.parts}}
     federation = Federation(config, choice, network, data.label_names, shapes, state, optimizer, members)
     for number in range(done + 1, config.rounds + 1):
         record = federation.round(grid, number)
         record["metrics"] = data.scores(network.filled(federation.state))
+        record["server_process"] = peaks().process
         log.append(record)
         checkpoints.save(config.output, Checkpoint(number, agreed, log, federation.state, {}, {}), optimizer)
         _write_log(config.output, log)
@@ -152,6 +157,7 @@ app = ServerApp()
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Run the federation of the run config: `config`, the path of its YAML file, and `resume`, true or false."""
+    quiet()
     config = make_federate_config(read_yaml(Path(str(context.run_config["config"]))))
     say: Say = lambda record: print(told(record, config.rounds), flush=True)  # noqa: E731
     serve(grid, plan(config), resume=bool(context.run_config.get("resume", False)), say=say)

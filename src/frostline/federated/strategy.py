@@ -30,6 +30,7 @@ from frostline.federated.replies import Rejected, checked
 from frostline.federated.server_optimizers import FedAvg
 
 Record = dict[str, Any]
+Asked = tuple[Share, Part]
 
 
 @dataclass(slots=True)
@@ -58,10 +59,10 @@ class Federation:
 
     def round(self, grid: Grid, number: int) -> Record:
         """Run one round, counted from 1, and return its record; without a quorum the network stays as it is."""
-        asked = self._sampled(number)
+        asked = [(share, self._part(share, number)) for share in self._sampled(number)]
         expected: Counter[str] = Counter()
-        for share in asked:
-            expected.update(dict.fromkeys(self.shapes[share.part], self.members[share.device.index].examples))
+        for share, part in asked:
+            expected.update(dict.fromkeys(self.shapes[part], self.members[share.device.index].examples))
         merge, devices = Merge(expected), []
         for wave in _chunks(asked, self.config.wave):
             devices += self._wave(grid, wave, number, merge)
@@ -94,21 +95,29 @@ class Federation:
         chosen = chance.sample(there, min(self.config.devices_per_round, len(there)))
         return sorted(chosen, key=lambda share: share.device.index)
 
-    def _wave(self, grid: Grid, wave: Sequence[Share], number: int, merge: Merge) -> list[Record]:
+    def _part(self, share: Share, number: int) -> Part:
+        """Return what a device trains in a round: where it has several parts, one at random or one after another."""
+        place = number - 1
+        if self.config.rule == "cocofl":
+            place = random.Random(f"part {self.config.seed} {number} {share.device.index}").randrange(len(share.parts))
+        return share.parts[place % len(share.parts)]
+
+    def _wave(self, grid: Grid, wave: Sequence[Asked], number: int, merge: Merge) -> list[Record]:
         """Ask some devices at once and merge their replies in the fleet's order; return a record of each."""
-        states = {part: self._state_for(part) for part in {share.part for share in wave}}
-        messages = [self._message(share, number, states[share.part]) for share in wave]
+        states = {part: self._state_for(part) for part in {part for _, part in wave}}
+        messages = [self._message(share, part, number, states[part]) for share, part in wave]
         replies: dict[int, Message] = {}
         for reply in grid.send_and_receive(messages, timeout=self.config.timeout):
             replies.setdefault(reply.metadata.src_node_id, reply)  # one that is repeated does not count
         records = []
-        for share in wave:
+        for share, part in wave:
             member = self.members[share.device.index]
-            record: Record = {"device": share.device.name, "layers": share.layers}
-            record |= {} if share.rank is None else {"rank": share.rank}
-            record |= {"bytes_down": _bytes(states[share.part]), "bytes_up": 0}
+            record: Record = {"device": share.device.name, "layers": part.layers}
+            record |= {} if part.rank is None else {"rank": part.rank}
+            record |= {"skip": part.skip} if share.windows else {}
+            record |= {"bytes_down": _bytes(states[part]), "bytes_up": 0}
             try:
-                record |= self._merged(share, replies.get(member.node), merge, record)
+                record |= self._merged(share, part, replies.get(member.node), merge, record)
             except Rejected as rejected:
                 record |= {"reply": rejected.reason, "detail": rejected.detail}
             records.append(record)
@@ -119,12 +128,12 @@ class Federation:
         mine = {name: cut(self.state[name], shape) for name, shape in self.shapes[part].items()}
         return ArrayRecord({name: Array(mine.get(name, value)) for name, value in self.state.items()})
 
-    def _message(self, share: Share, number: int, state: ArrayRecord) -> Message:
+    def _message(self, share: Share, part: Part, number: int, state: ArrayRecord) -> Message:
         asked = {
             "config": self.config.model_dump(mode="json"),
             "labels": list(self.label_names),
             "network": asdict(self.network),
-            "part": asdict(share.part),
+            "part": asdict(part),
             "rate": self.config.rate(number),
             "seed": device_seed(self.config.seed, number, share.device.index),
         }
@@ -132,7 +141,7 @@ class Federation:
         node = self.members[share.device.index].node
         return Message(content, dst_node_id=node, message_type=MessageType.TRAIN, group_id=str(number))
 
-    def _merged(self, share: Share, reply: Message | None, merge: Merge, record: Record) -> Record:
+    def _merged(self, share: Share, part: Part, reply: Message | None, merge: Merge, record: Record) -> Record:
         """Merge a reply that is valid, and return what it says; Rejected otherwise."""
         if reply is None:
             raise Rejected("late", f"no reply within {self.config.timeout:g} s")
@@ -145,10 +154,10 @@ class Federation:
         examples, said = self.members[share.device.index].examples, metrics.get("num-examples")
         if said != examples:
             raise Rejected("examples", f"it says {said} examples, and {examples} when it introduced itself")
-        told = {key: metrics.get(key) for key in ("loss", "seconds", "memory")}
+        told = {key: metrics.get(key) for key in ("loss", "seconds", "memory", "process")}
         if not all(isinstance(value, int | float) and math.isfinite(value) for value in told.values()):
             raise Rejected("nonfinite", f"it says {told}")
-        base = {name: cut(self.state[name], shape) for name, shape in self.shapes[share.part].items()}
+        base = {name: cut(self.state[name], shape) for name, shape in self.shapes[part].items()}
         found = checked(arrays, base, upload=self.config.upload, norm_bound=self.config.norm_bound)
         merge.add({name: padded(value, self.state[name].shape) for name, value in found.items()}, examples)
         return {"reply": "ok", "examples": examples, **told}
@@ -165,6 +174,6 @@ def _bytes(record: ArrayRecord) -> int:
     return sum(len(array.data) for array in record.values())
 
 
-def _chunks(shares: Sequence[Share], size: int) -> Iterator[Sequence[Share]]:
-    for start in range(0, len(shares), size):
-        yield shares[start : start + size]
+def _chunks(asked: Sequence[Asked], size: int) -> Iterator[Sequence[Asked]]:
+    for start in range(0, len(asked), size):
+        yield asked[start : start + size]

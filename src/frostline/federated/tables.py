@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
 from torch.optim import Optimizer
 
-from frostline.anatomy import discover
 from frostline.errors import UnsupportedModel
 from frostline.federated.network import Network
 from frostline.federated.parts import Part
+from frostline.federated.remembered import remembered
 from frostline.federated.uploads import Upload, size
 from frostline.meter.steps import Steps
 from frostline.models import quiet
 from frostline.planner.rehearsal import rehearse
-from frostline.skeletons import shaped_batch, skeleton
+from frostline.skeletons import shaped_batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,13 @@ class Tables:
         costs: of (l, t): the network of l blocks, the last t of them trained with the head; 0 <= t <= l.
         full: of full fine-tuning of the deepest network, which shares refer to.
         adapters: of (l, r): adapters of rank r on all l blocks trained, with the head.
+        windows: of (l, t, skip): t blocks trained below `skip` that stay as they are, with the head.
     """
 
     costs: dict[tuple[int, int], Cost]
     full: Cost
     adapters: dict[tuple[int, int], Cost] = field(default_factory=dict)
+    windows: dict[tuple[int, int, int], Cost] = field(default_factory=dict)
 
     @property
     def depths(self) -> tuple[int, ...]:
@@ -68,7 +70,9 @@ def make_tables(
     make_optimizer: Callable[[list[torch.nn.Parameter]], Optimizer] | None = None,
     storage: str = "exact",
     ranks: Iterable[int] = (),
+    windows: bool = False,
     upload: Upload = "exact",
+    keeps_start: bool = False,
 ) -> Tables:
     """Return the tables of a model cut to each depth; every entry is a step rehearsed on tensors without memory.
 
@@ -79,43 +83,59 @@ def make_tables(
         make_optimizer: the devices' optimizer, which holds what trains; AdamW if None.
         storage: how saved activations wait on the devices.
         ranks: of adapters that may train in place of layers.
+        windows: whether layers may train below others that do not.
         upload: how trained weights travel.
+        keeps_start: whether a device has what it trains twice: also as it was.
 
     Raises:
         ConfigError: there is no such model, or it has no such depth.
         UnsupportedModel: a step of it cannot be rehearsed, or its config does not say how many blocks it has.
     """
     quiet()
+    networks = {depth: Network(model, depth, labels, image_size) for depth in sorted(set(depths))}
+    downloads = {depth: _checked_bytes(network) for depth, network in networks.items()}
     shape: dict[str, Any] = {"batch_size": batch_size, "sequence_length": sequence_length, "image_size": image_size}
+    how: dict[str, Any] = {**shape, "storage": storage, "count": 1}
+    described = {
+        depth: [network.fingerprint(), network.skeleton().config.to_dict()] for depth, network in networks.items()
+    }
 
     def cost(depth: int, method: str, settings: dict[str, Any]) -> Cost:
+        network = networks[depth]
+
         def source(steps: Steps) -> tuple[Any, dict[str, torch.Tensor]]:
-            made = skeleton(model, image_size=image_size, depth=depth, labels=labels)
+            made = network.skeleton()
             return made, shaped_batch(made, batch_size, sequence_length, image_size)
 
-        chosen: dict[str, Any] = {"method": method, "settings": settings, "storage": storage, "count": 1}
-        found = rehearse(Steps(model, **shape, **chosen, make_optimizer=make_optimizer), source=source)
-        return Cost(found.peak, found.work.flops, found.upload, downloads[depth])
+        def make() -> dict[str, int]:
+            steps = Steps(model, **how, make_optimizer=make_optimizer, method=method, settings=settings)
+            found = rehearse(steps, source=source, anatomy=network.anatomy())
+            return asdict(Cost(found.peak, found.work.flops, found.upload, downloads[depth]))
+
+        key = {**how, "network": described[depth], "optimizer": repr(make_optimizer), "do": [method, settings]}
+        return Cost(**remembered(key, make))
 
     def part_cost(depth: int, part: Part) -> Cost:
         whole = cost(depth, part.method, part.settings)
-        if upload == "exact":
-            return whole
-        network = Network(model, depth, labels, image_size)
-        return replace(whole, upload=size(network.trained_shapes(part), upload))
+        if keeps_start:
+            whole = replace(whole, memory=whole.memory + whole.upload)
+        return whole if upload == "exact" else replace(whole, upload=size(networks[depth].trained_shapes(part), upload))
 
-    downloads = {depth: _checked_bytes(model, depth, image_size, labels) for depth in sorted(set(depths))}
-    pairs = [(depth, trained) for depth in downloads for trained in range(depth + 1)]
-    parts = {(depth, trained): Part(trained) for depth, trained in pairs}
-    adapted = {(depth, rank): Part(depth, rank) for depth in downloads for rank in ranks}
-    costs, adapters = ({key: part_cost(key[0], part) for key, part in some.items()} for some in (parts, adapted))
-    return Tables(costs, cost(max(downloads), "full", {}), adapters)
+    costs = {(depth, t): part_cost(depth, Part(t)) for depth in networks for t in range(depth + 1)}
+    adapters = {(depth, rank): part_cost(depth, Part(depth, rank)) for depth in networks for rank in ranks}
+    places = [(depth, t, skip) for depth in networks for skip in range(depth) for t in range(1, depth - skip + 1)]
+    below = {
+        (depth, t, skip): part_cost(depth, Part(t, skip=skip)) if skip else costs[depth, t]
+        for depth, t, skip in (places if windows else [])
+    }
+    return Tables(costs, cost(max(networks), "full", {}), adapters, below)
 
 
-def _checked_bytes(model: str, depth: int, image_size: int | None, labels: int | None) -> int:
-    """Return the bytes of the state of the network of that depth, once it is seen to have so many blocks."""
-    network = skeleton(model, image_size=image_size, depth=depth, labels=labels)
-    blocks = len(discover(network).blocks)
-    if blocks != depth:
-        raise UnsupportedModel(f"model {model!r} cut to {depth} blocks has {blocks}; its config counts something else.")
-    return sum(value.nbytes for value in network.state_dict().values())
+def _checked_bytes(network: Network) -> int:
+    """Return the bytes of the state of a network, once it is seen to have so many blocks as it should."""
+    blocks = len(network.anatomy().blocks)
+    if blocks != network.depth:
+        raise UnsupportedModel(
+            f"model {network.model!r} cut to {network.depth} blocks has {blocks}; its config counts something else."
+        )
+    return sum(value.nbytes for value in network.skeleton().state_dict().values())
