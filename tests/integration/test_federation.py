@@ -13,10 +13,11 @@ import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp.strategy.strategy_utils import aggregate_arrayrecords
 from flwr.supercore.task_identity import TaskIdentity
+from safetensors.numpy import load_file
 from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification
 
 from federation import DirectGrid, Spoil
-from frostline.errors import BudgetInfeasible, CheckpointError, DataError, FrostlineError, PlanError
+from frostline.errors import BudgetInfeasible, CheckpointError, ConfigError, DataError, FrostlineError, PlanError
 from frostline.federated.choice import Choice, Share
 from frostline.federated.config import FederateConfig, make_federate_config
 from frostline.federated.data import divide, examples
@@ -349,6 +350,67 @@ def test_what_a_device_sends_is_clipped_and_blurred(make: Make, planned: Any) ->
     assert values.std() == pytest.approx(deviation, rel=0.05)
     for name in start.keys() - trained.keys():
         assert result(noisy)[name].tobytes() == start[name].tobytes()
+
+
+def test_personal_layers_stay_with_their_device_and_every_device_is_scored(
+    make: Make, planned: Any, tmp_path: Path
+) -> None:
+    config = make(rounds=3, personal=0, evaluate_every=2, held_out=0.3, devices_per_round=3)
+    found = planned(config)
+    log = run(found)
+    start, end = started(config), result(config)
+    head = network(config).personal_shapes(0)
+    assert head
+    for name, before in start.items():
+        if name in head:
+            assert end[name].tobytes() == before.tobytes(), "the server never sees a head"
+    assert any(end[name].tobytes() != start[name].tobytes() for name in start)
+    sent = plan(config).tables.costs[2, 2].upload
+    assert sent == found.tables.costs[2, 2].upload - sum(4 * int(np.prod(shape)) for shape in head.values())
+    for device in log[0]["devices"]:
+        assert device["examples"] == 7
+        assert device["layers"] != 2 or device["bytes_up"] - sent < 128 * len(network(config).trained_shapes(Part(2)))
+    assert [record.get("on_devices", {}).get("devices") for record in log] == [None, 4, 4]
+    scored = log[-1]["on_devices"]
+    assert 0 <= scored["worst_tenth"] <= scored["mean"] <= 1
+    own = {path.parent.name: load_file(path) for path in sorted((config.output / "devices").glob("*/*.safetensors"))}
+    assert set(own) == {"0", "1", "2", "3"}
+    assert all(set(arrays) == set(head) for arrays in own.values())
+    assert not same_bits(own["0"], own["1"])
+
+    cut = config.model_copy(update={"output": tmp_path / "cut"})
+
+    class Killed(Exception):
+        pass
+
+    def kill(record: Any) -> None:
+        if record["round"] == 1:
+            raise Killed
+
+    with pytest.raises(Killed):
+        serve(DirectGrid(4), planned(cut), resume=False, say=kill)
+    (cut.output / "checkpoint.safetensors").rename(tmp_path / "first")
+    with pytest.raises(CheckpointError):
+        run(planned(cut), resume=True)
+    (tmp_path / "first").rename(cut.output / "checkpoint.safetensors")
+
+    def die(device: int, message: Message, reply: Message) -> Message | None:
+        raise Killed
+
+    with pytest.raises(Killed):  # after a device of round 2 has written its layers
+        serve(
+            DirectGrid(4, lambda d, m, r: r if m.metadata.message_type == "query" else die(d, m, r)),
+            planned(cut),
+            resume=True,
+            say=kill,
+        )
+    again = run(planned(cut), resume=True)
+    assert again[-1]["on_devices"] == scored
+    assert same_bits(result(config), result(cut))
+    with pytest.raises(ConfigError, match="under lora adapters train"):
+        make(personal=0, rule="lora")
+    with pytest.raises(ConfigError, match="must leave a block of the smallest depth, 2"):
+        make(personal=2)
 
 
 @pytest.mark.parametrize("rule", ["cocofl", "rotating"])

@@ -44,6 +44,14 @@ class FederateConfig(BaseModel):
         None, description="of images, as for `frostline train`"
     )
 
+    personal: int | None = Field(
+        None, ge=0, description="the head and so many of the last blocks stay with each device; none if left out"
+    )
+    evaluate_every: int | None = Field(
+        None, ge=1, description="rounds after which every device is scored on examples of its own that it held out"
+    )
+    held_out: float = Field(0.2, gt=0, lt=1, description="share of a device's examples that it is scored on")
+
     rounds: int = Field(10, ge=1, description="rounds")
     devices_per_round: int = Field(10, ge=1, description="devices that are asked in a round")
     quorum: float = Field(0.5, gt=0, le=1, description="share of those asked whose valid reply a round needs")
@@ -83,6 +91,10 @@ class FederateConfig(BaseModel):
     def _together(self) -> FederateConfig:
         if self.server_learning_rate is not None and self.server_optimizer == "fedavg":
             raise ValueError("server_learning_rate is for fedavgm and fedadam; fedavg takes the average itself")
+        if self.personal is not None and self.rule in ("lora", "hetlora"):
+            raise ValueError(f"personal is for rules that train layers; under {self.rule} adapters train")
+        if self.personal is not None and self.personal >= min(self.depths):
+            raise ValueError(f"personal must leave a block of the smallest depth, {min(self.depths)}, to share")
         if self.partition == "own" and self.max_train is not None:
             raise ValueError("max_train is of data that are divided; with partition own a device trains on all it has")
         return self

@@ -56,6 +56,14 @@ class Examples:
         for start in range(0, len(order), size):
             yield dict(self.encoded.collate([self.encoded.train[index] for index in order[start : start + size]]))
 
+    def right(self, model: Any, own: Sequence[int]) -> list[bool]:
+        """Return for each of some training rows whether a model gives it its class."""
+        loaded, rows = Loaded(model, self.processor, ""), self.rows.train.select(own)
+        if not own:
+            return []
+        found = self.task.outputs(loaded, rows, _EVALUATION_BATCH, self.config.max_length).argmax(-1)
+        return [bool(said == self.labels[index]) for said, index in zip(found, own, strict=True)]
+
     def scores(self, model: Any) -> dict[str, float]:
         """Return the task's metric of a model on the validation rows, by name."""
         loaded, rows = Loaded(model, self.processor, ""), self.rows.validation

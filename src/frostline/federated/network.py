@@ -57,6 +57,10 @@ class Network:
         """Return the shapes of what trains in a part, by name; tied weights raise UnsupportedModel."""
         return _trained_shapes(self, part)
 
+    def personal_shapes(self, personal: int | None) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of what stays with a device, by name: the head and so many of the last blocks."""
+        return {} if personal is None else self.trained_shapes(Part(personal))
+
     def start(self, whole: Any, seed: int, rank: int | None = None) -> dict[str, NDArray[Any]]:
         """Return the weights that a federation starts from.
 

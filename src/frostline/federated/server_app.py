@@ -22,6 +22,8 @@ from frostline.federated.checkpoints import Checkpoint
 from frostline.federated.choice import Choice
 from frostline.federated.config import FederateConfig, make_federate_config
 from frostline.federated.data import Examples, divide, examples
+from frostline.federated.fairness import device_scores
+from frostline.federated.fleet import Device
 from frostline.federated.handshake import introduce
 from frostline.federated.local import local_optimizer, steps_of
 from frostline.federated.network import Network
@@ -85,6 +87,7 @@ def plan(config: FederateConfig) -> Planned:
         windows=config.rule in WINDOWED,
         upload=config.upload,
         keeps_start=config.keeps_start,
+        personal=config.personal,
     )
     return Planned(config, data, tables, _decide(config, tables, counts))
 
@@ -126,11 +129,19 @@ def serve(grid: Grid, planned: Planned, *, resume: bool, say: Say) -> None:
     elif config.output.exists() and any(config.output.iterdir()):
         raise CheckpointError(f"{config.output} is there already; choose another output, or go on with it: --resume")
     config.output.mkdir(parents=True, exist_ok=True)
-    shapes = {part: network.trained_shapes(part) for part in {part for share in choice.shares for part in share.parts}}
-    federation = Federation(config, choice, network, data.label_names, shapes, state, optimizer, members)
+    stays = network.personal_shapes(config.personal)
+    shapes = {
+        part: {name: shape for name, shape in network.trained_shapes(part).items() if name not in stays}
+        for part in {part for share in choice.shares for part in share.parts}
+    }
+    kept = _kept(log, devices) if config.personal is not None else {}
+    federation = Federation(config, choice, network, data.label_names, shapes, state, optimizer, members, kept)
     for number in range(done + 1, config.rounds + 1):
         record = federation.round(grid, number)
         record["metrics"] = data.scores(network.filled(federation.state))
+        if config.evaluate_every is not None and (number % config.evaluate_every == 0 or number == config.rounds):
+            asked = (network, data.label_names, federation.state, members, federation.kept)
+            record["on_devices"] = device_scores(grid, config, *asked)
         record["server_process"] = peaks().process
         log.append(record)
         checkpoints.save(config.output, Checkpoint(number, agreed, log, federation.state, {}, {}), optimizer)
@@ -166,6 +177,14 @@ def main(grid: Grid, context: Context) -> None:
 def _decide(config: FederateConfig, tables: Tables, counts: Sequence[int]) -> Choice:
     steps = [steps_of(config, count) for count in counts]
     return RULES[config.rule](config.devices.devices(config.seed), tables, steps)
+
+
+def _kept(log: Sequence[Record], devices: Sequence[Device]) -> dict[int, int]:
+    """Return the last round from which a valid reply came, of each device that has sent one."""
+    places = {device.name: device.index for device in devices}
+    return {
+        places[told["device"]]: record["round"] for record in log for told in record["devices"] if told["reply"] == "ok"
+    }
 
 
 def _optimizer(config: FederateConfig) -> FedAvg:

@@ -42,10 +42,11 @@ class Federation:
         choice: the depth, and what each device trains.
         network: of that depth.
         label_names: the classes, in order.
-        shapes: of the tensors of each part that a device trains; of adapters, perhaps a corner of the server's.
+        shapes: of the tensors that come back of each part; of adapters, perhaps a corner of the server's.
         state: of the network; changed by each round.
         optimizer: of the server.
         members: the devices that introduced themselves, by index.
+        kept: of devices that keep layers, by index, the round of which they are; changed by each round.
     """
 
     config: FederateConfig
@@ -56,6 +57,7 @@ class Federation:
     state: dict[str, NDArray[Any]]
     optimizer: FedAvg
     members: Mapping[int, Member]
+    kept: dict[int, int]
 
     def round(self, grid: Grid, number: int) -> Record:
         """Run one round, counted from 1, and return its record; without a quorum the network stays as it is."""
@@ -120,6 +122,9 @@ class Federation:
                 record |= self._merged(share, part, replies.get(member.node), merge, record)
             except Rejected as rejected:
                 record |= {"reply": rejected.reason, "detail": rejected.detail}
+            else:
+                if self.config.personal is not None:
+                    self.kept[share.device.index] = number
             records.append(record)
         return records
 
@@ -134,6 +139,8 @@ class Federation:
             "labels": list(self.label_names),
             "network": asdict(self.network),
             "part": asdict(part),
+            "round": number,
+            "kept": self.kept.get(share.device.index),
             "rate": self.config.rate(number),
             "seed": device_seed(self.config.seed, number, share.device.index),
         }

@@ -73,6 +73,7 @@ def make_tables(
     windows: bool = False,
     upload: Upload = "exact",
     keeps_start: bool = False,
+    personal: int | None = None,
 ) -> Tables:
     """Return the tables of a model cut to each depth; every entry is a step rehearsed on tensors without memory.
 
@@ -85,6 +86,7 @@ def make_tables(
         ranks: of adapters that may train in place of layers.
         windows: whether layers may train below others that do not.
         upload: how trained weights travel.
+        personal: how many of the last blocks stay with a device, with the head; None for nothing.
         keeps_start: whether a device has what it trains twice: also as it was.
 
     Raises:
@@ -119,7 +121,10 @@ def make_tables(
         whole = cost(depth, part.method, part.settings)
         if keeps_start:
             whole = replace(whole, memory=whole.memory + whole.upload)
-        return whole if upload == "exact" else replace(whole, upload=size(networks[depth].trained_shapes(part), upload))
+        if upload == "exact" and personal is None:
+            return whole
+        trained, stays = networks[depth].trained_shapes(part), networks[depth].personal_shapes(personal)
+        return replace(whole, upload=size({name: trained[name] for name in trained.keys() - stays.keys()}, upload))
 
     costs = {(depth, t): part_cost(depth, Part(t)) for depth in networks for t in range(depth + 1)}
     adapters = {(depth, rank): part_cost(depth, Part(depth, rank)) for depth in networks for rank in ranks}

@@ -9,6 +9,9 @@ from frostline.federated.strategy import Record
 def told(record: Record, rounds: int) -> str:
     """Return the line of a round's record."""
     scores = "  ".join(f"{name} {value:.4f}" for name, value in record["metrics"].items())
+    if own := record.get("on_devices"):
+        scores += "  on devices " + ("none" if own["mean"] is None else f"{own['mean']:.4f}")
+        scores += "" if own["mean"] is None else f" (worst tenth {own['worst_tenth']:.4f})"
     loss = "" if record["loss"] is None else f"  loss {record['loss']:.4f}"
     rejected = "".join(f"  {count} {reason}" for reason, count in record["rejected"].items())
     return (

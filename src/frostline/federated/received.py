@@ -1,0 +1,94 @@
+"""What a device knows once a message has come: what is asked, which device it is, its data, and where it keeps its own.
+
+A message says all that a device must know. What only the device knows is in its node config:
+
+    partition-id    which device of the fleet it is, from 0
+    data            where its own data are, if devices have their own
+    keep            a folder for layers that stay with it; in the federation's output folder if it is left out
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flwr.app import Context, Message
+
+from frostline.errors import ConfigError
+from frostline.federated.config import FederateConfig, make_federate_config
+from frostline.federated.data import Examples, divide, examples, own_examples
+from frostline.federated.network import Network
+from frostline.federated.personal import Personal
+
+
+@dataclass(frozen=True)
+class Received:
+    """What a device knows.
+
+    Attributes:
+        asked: the message's JSON values.
+        config: of the federation.
+        device: its place in the fleet.
+        data: of the federation, or its own.
+        train: which of them it trains on.
+        held_out: which of them it is scored on.
+        personal: where it keeps its own layers.
+    """
+
+    asked: dict[str, Any]
+    config: FederateConfig
+    device: int
+    data: Examples
+    train: list[int]
+    held_out: list[int]
+    personal: Personal
+
+    @classmethod
+    def of(cls, message: Message, context: Context) -> Received:
+        """Return it for a message.
+
+        Raises:
+            ConfigError: devices have data of their own, and this one was not told where.
+        """
+        asked: dict[str, Any] = json.loads(str(message.content.config_records["asked"]["json"]))
+        config, device = make_federate_config(asked["config"]), int(str(context.node_config["partition-id"]))
+        if config.partition == "own":
+            if (place := context.node_config.get("data")) is None:
+                raise ConfigError("partition=own: this device was not told where its data are: start it with data=...")
+            data = own_examples(config, str(place), asked["labels"])
+            own = list(range(len(data.labels)))
+        else:
+            data = examples(config)
+            own = divide(data.labels, config.devices.devices(config.seed), config)[device]
+        keep = context.node_config.get("keep")
+        folder = config.output / "devices" / f"{device}" if keep is None else Path(str(keep))
+        train, held_out = split(own, config, device)
+        return cls(asked, config, device, data, train, held_out, Personal(folder))
+
+    @property
+    def network(self) -> Network:
+        """The network that is asked for."""
+        return Network(**self.asked["network"])
+
+    @property
+    def limit(self) -> int | None:
+        """The bytes that this process may have, None for any."""
+        memory = self.config.devices.devices(self.config.seed)[self.device].memory
+        if not self.config.enforce or memory is None or memory.amount is None:
+            return None
+        return int(memory.amount)
+
+
+def split(own: list[int], config: FederateConfig, device: int) -> tuple[list[int], list[int]]:
+    """Return what a device trains on, and what it is scored on: `held_out` of its examples, one at least if it has two.
+
+    Which they are follows from the seed and the device.
+    """
+    if config.evaluate_every is None or len(own) < 2:
+        return own, []
+    count = max(1, round(config.held_out * len(own)))
+    held = set(random.Random(f"held out {config.seed} {device}").sample(own, min(count, len(own) - 1)))
+    return [index for index in own if index not in held], sorted(held)
