@@ -14,10 +14,18 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, Re
 from flwr.serverapp.strategy.strategy_utils import aggregate_arrayrecords
 from flwr.supercore.task_identity import TaskIdentity
 from safetensors.numpy import load_file
-from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification
+from transformers import AutoModelForCausalLM, AutoModelForImageClassification, AutoModelForSequenceClassification
 
 from federation import DirectGrid, Spoil
-from frostline.errors import BudgetInfeasible, CheckpointError, ConfigError, DataError, FrostlineError, PlanError
+from frostline.errors import (
+    BudgetInfeasible,
+    CheckpointError,
+    ConfigError,
+    DataError,
+    FrostlineError,
+    PlanError,
+    UnsupportedModel,
+)
 from frostline.federated.choice import Choice, Share
 from frostline.federated.config import FederateConfig, make_federate_config
 from frostline.federated.data import divide, examples
@@ -28,6 +36,7 @@ from frostline.federated.rules import RULES
 from frostline.federated.server_app import Planned, plan, serve
 from frostline.federated.strategy import device_seed
 from frostline.models import load_classifier
+from language_models import TEXT, make_language_model
 from tiny_pictures import make_vit, paint
 
 torch.set_num_threads(1)
@@ -411,6 +420,46 @@ def test_personal_layers_stay_with_their_device_and_every_device_is_scored(
         make(personal=0, rule="lora")
     with pytest.raises(ConfigError, match="must leave a block of the smallest depth, 2"):
         make(personal=2)
+
+
+@pytest.fixture(scope="module")
+def speakers(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """Documents of unlike length, and two models of their characters: with the embeddings in the head, and without."""
+    folder = tmp_path_factory.mktemp("speakers")
+    (folder / "train").mkdir()
+    for number in range(5):
+        (folder / "train" / f"{number}.txt").write_text(TEXT * (number + 1), encoding="utf-8")
+    (folder / "train" / "9.txt").write_text("the cat\n", encoding="utf-8")  # less than a block
+    (folder / "validation.txt").write_text(TEXT[40:] + "the end.\n", encoding="utf-8")
+    tied, untied = folder / "tied", folder / "untied"
+    return folder, make_language_model(tied), make_language_model(untied, tie_word_embeddings=False)
+
+
+def test_a_fleet_learns_a_language_a_document_a_device(make: Make, speakers: tuple[Path, Path, Path]) -> None:
+    folder, tied, untied = speakers
+    how: dict[str, Any] = {"task": "language-modeling", "data": str(folder / "train"), "partition": "natural"}
+    how |= {"validation": str(folder / "validation.txt"), "max_length": 16, "evaluate_every": 5}
+    how |= {"rounds": 5, "learning_rate": 0.02, "final_learning_rate": 0.01, "norm_bound": 1e9, "local_epochs": 2}
+    with pytest.raises(UnsupportedModel, match="tie_word_embeddings: false"):
+        run(plan(make(**how, model=str(tied))))
+    config = make(**how, model=str(untied))
+    found = plan(config)
+    blocks = [len(TEXT) * (number + 1) // 16 for number in range(5)]
+    parts = divide(found.data.labels, config.devices.devices(config.seed), config)
+    assert [len(part) for part in parts] == [blocks[0] + blocks[4], *blocks[1:4]], "the fifth document is the first's"
+    log = run(found)
+    assert [record["replies"] for record in log] == [4] * 5
+    assert log[-1]["loss"] < 0.5 * log[0]["loss"]
+    assert 1 < log[0]["metrics"]["perplexity"] < len(set(TEXT))
+    assert log[-1]["on_devices"]["devices"] == 4
+    assert 0 < log[-1]["on_devices"]["worst_tenth"] < 1
+    model = AutoModelForCausalLM.from_pretrained(config.output / "model")
+    assert model.config.num_hidden_layers == 2
+    assert (config.output / "model" / "tokenizer.json").is_file()
+    with pytest.raises(DataError, match="5 documents for 6 devices"):
+        plan(make([{"name": "all", "count": 6}], **how, model=str(untied)))
+    with pytest.raises(ConfigError, match="it is for task language-modeling"):
+        make(partition="natural")
 
 
 @pytest.mark.parametrize("rule", ["cocofl", "rotating"])

@@ -7,10 +7,8 @@ its own data alone.
 from __future__ import annotations
 
 import json
-import math
 from typing import Any
 
-import numpy as np
 import psutil
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
@@ -79,8 +77,8 @@ def evaluate(message: Message, context: Context) -> Message:
     quiet()
     here = Received.of(message, context)
     state = _taken(message.content.array_records["state"]) | here.personal.load(here.asked["kept"])
-    right = here.data.right(here.network.filled(state), here.held_out)
-    metrics = MetricRecord({"num-examples": len(right), "accuracy": float(np.mean(right)) if right else math.nan})
+    accuracy = here.data.accuracy(here.network.filled(state), here.held_out)
+    metrics = MetricRecord({"num-examples": len(here.held_out), "accuracy": accuracy})
     return Message(RecordDict({"metrics": metrics}), reply_to=message)
 
 

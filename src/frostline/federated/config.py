@@ -24,6 +24,10 @@ class FederateConfig(BaseModel):
     model: str = Field("minilm", description="`minilm` (embedded), a Hugging Face folder, or a Hub name")
     depths: tuple[int, ...] = Field(min_length=1, description="blocks of the networks to choose from: [2, 4, 6]")
     data: str = Field("acceptability", description="as for `frostline train`: a folder, a file, a name")
+    task: Literal["auto", "classification", "language-modeling"] = Field(
+        "auto", description="what the model is to answer: classes, or the next token"
+    )
+    validation: str | None = Field(None, description="what the server scores on; as for `frostline train`")
     output: Path = Field(description="the run folder, to be made")
     fleet: dict[str, Any] = Field(description="groups: [...], or preset: and count:")
 
@@ -33,12 +37,14 @@ class FederateConfig(BaseModel):
     lora_ranks: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         (1, 2, 4, 8, 16), min_length=1, description="of adapters, to choose from: rules lora and hetlora"
     )
-    partition: Literal["iid", "dirichlet", "own"] = Field(
-        "dirichlet", description="how the data are divided; own: they are not, each device's node is told where its are"
+    partition: Literal["iid", "dirichlet", "natural", "own"] = Field(
+        "dirichlet",
+        description="how the data are divided; natural: a document a device; own: they are not, each device's node is "
+        "told where its are",
     )
     alpha: float = Field(0.1, gt=0, le=1e6, description="of dirichlet: smaller is more different")
     max_train: int | None = Field(None, ge=1, description="of all devices together, train on this many examples only")
-    max_length: int = Field(128, ge=1, description="tokens; longer texts are cut")
+    max_length: int = Field(128, ge=1, description="tokens; longer texts are cut; the length of a language's blocks")
     image_size: int | None = Field(None, ge=1, description="pixels in height and width; the model's own if left out")
     augmentation: Literal["none", "flip", "crop", "resized_crop"] | None = Field(
         None, description="of images, as for `frostline train`"
@@ -95,6 +101,8 @@ class FederateConfig(BaseModel):
             raise ValueError(f"personal is for rules that train layers; under {self.rule} adapters train")
         if self.personal is not None and self.personal >= min(self.depths):
             raise ValueError(f"personal must leave a block of the smallest depth, {min(self.depths)}, to share")
+        if self.partition == "natural" and self.task != "language-modeling":
+            raise ValueError("partition natural gives each device a document; it is for task language-modeling")
         if self.partition == "own" and self.max_train is not None:
             raise ValueError("max_train is of data that are divided; with partition own a device trains on all it has")
         return self

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from frostline.config import TrainConfig, make_config
 from frostline.errors import ConfigError, DataError
 from frostline.federated.config import FederateConfig
 from frostline.federated.fleet import Device
-from frostline.models import Loaded
+from frostline.heads import LANGUAGE_MODELING
+from frostline.models import Loaded, in_evaluation
 from frostline.tasks import task_of
 from frostline.tasks.base import Encoded, Task, TaskData
+from frostline.tasks.language import tokens_of
+from frostline.tasks.next_tokens import Blocks, token_scores
 
 _EVALUATION_BATCH = 64
 
@@ -31,7 +36,7 @@ class Examples:
         rows: as the task reads them.
         encoded: as the model takes them.
         processor: of the model; saved beside it.
-        labels: class indices of the training rows.
+        labels: of each training row its class, or of a language's block its document, as numbers from 0.
     """
 
     task: Task
@@ -56,13 +61,25 @@ class Examples:
         for start in range(0, len(order), size):
             yield dict(self.encoded.collate([self.encoded.train[index] for index in order[start : start + size]]))
 
-    def right(self, model: Any, own: Sequence[int]) -> list[bool]:
-        """Return for each of some training rows whether a model gives it its class."""
-        loaded, rows = Loaded(model, self.processor, ""), self.rows.train.select(own)
-        if not own:
-            return []
-        found = self.task.outputs(loaded, rows, _EVALUATION_BATCH, self.config.max_length).argmax(-1)
-        return [bool(said == self.labels[index]) for said, index in zip(found, own, strict=True)]
+    @property
+    def classes(self) -> int | None:
+        """How many classes there are; None of a language."""
+        return len(self.label_names) or None
+
+    def accuracy(self, model: Any, own: Sequence[int]) -> float:
+        """Return the share of some training rows to which a model gives their class, or of their next tokens."""
+        asked, right = 0, 0
+        for batch in self.batches(own, _EVALUATION_BATCH):
+            labels = batch.pop("labels")
+            with torch.inference_mode():
+                model = in_evaluation(model)
+                logits = model(**{name: value.to(model.device) for name, value in batch.items()}).logits.cpu()
+            if labels.dim() == 1:
+                asked, right = asked + len(labels), right + int((logits.argmax(-1) == labels).sum())
+            else:
+                _, hits, count = token_scores(logits, labels).sum(0).tolist()
+                asked, right = asked + int(count), right + int(hits)
+        return right / asked if asked else math.nan
 
     def scores(self, model: Any) -> dict[str, float]:
         """Return the task's metric of a model on the validation rows, by name."""
@@ -92,7 +109,7 @@ def own_examples(config: FederateConfig, place: str, label_names: Sequence[str])
 
 
 def _asked(config: FederateConfig, place: str) -> str:
-    keys = ("model", "max_length", "max_train", "image_size", "augmentation", "seed")
+    keys = ("model", "task", "validation", "max_length", "max_train", "image_size", "augmentation", "seed")
     asked = {key: getattr(config, key) for key in keys if getattr(config, key) is not None}
     return make_config({**asked, "data": place, "output": "-"}).model_dump_json(exclude_unset=True)
 
@@ -102,17 +119,32 @@ def _examples(asked: str, label_names: tuple[str, ...] | None) -> Examples:
     config = TrainConfig.model_validate_json(asked)
     task = task_of(config)
     rows = task.read(config) if label_names is None else _own_rows(task, config, label_names)
-    if not rows.label_names:
+    language = task.head == LANGUAGE_MODELING
+    if not language and not rows.label_names:
         raise ConfigError(f"data {config.data!r} has scores for labels; a federation learns classes.")
     loaded = task.load(config.model, rows.label_names, config)
     encoded = task.encode(rows, loaded, config)
+    if language:
+        encoded, documents = _by_document(rows, encoded, loaded, config)
+        return Examples(task, config, rows, encoded, loaded.processor, documents)
     return Examples(task, config, rows, encoded, loaded.processor, [int(label) for label in rows.train["label"]])
+
+
+def _by_document(rows: TaskData, encoded: Encoded, loaded: Loaded, config: TrainConfig) -> tuple[Encoded, list[int]]:
+    """Return the training documents as blocks none of which lies in two of them, and the document of each.
+
+    What a document has beyond its last whole block is left out, and so is one that is shorter.
+    """
+    tokens = [tokens_of(loaded, text)[0] for text in rows.train["text"]]
+    parts = [Blocks(ids, config.max_length, overlap=False) for ids in tokens if len(ids) >= config.max_length]
+    documents = [number for number, part in enumerate(parts) for _ in range(len(part))][: config.max_train]
+    return replace(encoded, train=torch.utils.data.ConcatDataset(parts)), documents
 
 
 def _own_rows(task: Task, config: TrainConfig, label_names: tuple[str, ...]) -> TaskData:
     """Return all rows as training rows; validation rows there must be, and the first is one."""
-    rows = task.read_examples(config.data, label_names, {})
-    if "label" not in rows.column_names:
+    rows = task.read_examples(config.data, label_names or None, {})
+    if label_names and "label" not in rows.column_names:
         raise DataError(f"data {config.data!r} have no labels; a device learns from rows with classes.")
     return TaskData(rows, rows.select([0]), label_names, "accuracy", "", "")
 
@@ -122,11 +154,12 @@ def divide(labels: Sequence[int], devices: Sequence[Device], config: FederateCon
 
     Where devices have their own, as many of these are counted until they say how many theirs are.
 
-    `dirichlet` draws each device's mix of classes around the whole's, as in Hsu et al. (arXiv 1909.06335), and takes
-    its examples by it as long as a class has any left.
+    `natural` gives each device a document, or several in turn where there are more. `dirichlet` draws each device's mix
+    of classes, or of documents, around the whole's, as in Hsu et al. (arXiv 1909.06335), and takes its examples by it
+    as long as there are any left.
 
     Raises:
-        DataError: there are fewer examples than devices.
+        DataError: there are fewer examples or documents than devices.
     """
     part = len(labels) // len(devices)
     if part < 1:
@@ -137,6 +170,8 @@ def divide(labels: Sequence[int], devices: Sequence[Device], config: FederateCon
     chance = np.random.default_rng([config.seed, 1])
     order = chance.permutation(len(labels)).tolist()
     sizes = [max(1, round(part * device.data)) for device in devices]
+    if config.partition == "natural":
+        return _dealt(labels, devices)
     if config.partition != "dirichlet":
         return [order[place * part : place * part + size] for place, size in enumerate(sizes)]
     pools: dict[int, list[int]] = {}
@@ -149,6 +184,17 @@ def divide(labels: Sequence[int], devices: Sequence[Device], config: FederateCon
         mix = chance.dirichlet(np.maximum(config.alpha * whole * len(classes), 1e-3))
         found.append(_take(size, mix, [pools[name] for name in classes], chance))
     return found
+
+
+def _dealt(documents: Sequence[int], devices: Sequence[Device]) -> list[list[int]]:
+    """Return the examples of each device's documents, the first part of them where it has only a share."""
+    count = len(set(documents))
+    if count < len(devices):
+        raise DataError(f"there are {count:,} documents for {len(devices):,} devices; take fewer devices.")
+    found: list[list[int]] = [[] for _ in devices]
+    for index, document in enumerate(documents):
+        found[document % len(devices)].append(index)
+    return [own[: max(1, round(len(own) * device.data))] for own, device in zip(found, devices, strict=True)]
 
 
 def _take(size: int, mix: Any, pools: list[list[int]], chance: np.random.Generator) -> list[int]:

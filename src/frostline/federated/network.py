@@ -16,6 +16,7 @@ from frostline.anatomy import Anatomy, discover
 from frostline.errors import UnsupportedModel
 from frostline.federated.merging import Arrays
 from frostline.federated.parts import Part, cut, is_adapter
+from frostline.heads import CLASSIFICATION
 from frostline.plan import PLAN_VERSION
 from frostline.skeletons import skeleton
 from frostline.tuner import Tuner, prepare
@@ -23,24 +24,27 @@ from frostline.tuner import Tuner, prepare
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A classifier cut to its first blocks.
+    """A model cut to its first blocks.
 
     Attributes:
         model: `minilm`, a folder, or a Hub name.
         depth: blocks.
         labels: classes of the head; the config's if None.
         image_size: pixels in height and width, of a model of images; its own if None.
+        head: what it answers, one of `frostline.heads.HEADS`.
     """
 
     model: str
     depth: int
     labels: int | None
     image_size: int | None = None
+    head: str = CLASSIFICATION
 
     def skeleton(self, device: str = "meta") -> Any:
         """Return it with random weights, or on `meta` with none; what others draw stays the same."""
         with torch.random.fork_rng(devices=[]):
-            return skeleton(self.model, depth=self.depth, labels=self.labels, image_size=self.image_size, device=device)
+            sizes: Any = {"depth": self.depth, "labels": self.labels, "image_size": self.image_size}
+            return skeleton(self.model, head=self.head, device=device, **sizes)
 
     def anatomy(self) -> Anatomy:
         """Return its anatomy, found once in a process: the trace takes longer than a step of a small network."""
@@ -121,7 +125,10 @@ def _anatomy(network: Network) -> Anatomy:
 def _trained_shapes(network: Network, part: Part) -> dict[str, tuple[int, ...]]:
     built = network.skeleton("cpu")
     if len(dict(built.named_parameters(remove_duplicate=False))) > len(dict(built.named_parameters())):
-        raise UnsupportedModel(f"model {network.model!r} has tied weights, which cannot be averaged apart.")
+        raise UnsupportedModel(
+            f"model {network.model!r} has tied weights, which cannot be averaged apart: its embeddings are its "
+            "head, too. Take one without, such as one made by `frostline pretrain` with tie_word_embeddings: false."
+        )
     tuner = network._prepared(built, part)
     trained = set(tuner.candidate_parameters())
     found = {name: tuple(value.shape) for name, value in built.named_parameters() if value in trained}

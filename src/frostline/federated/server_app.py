@@ -57,8 +57,9 @@ class Planned:
     @property
     def networks(self) -> tuple[Network, ...]:
         """The networks that may be chosen, the shallowest first."""
-        config, labels = self.config, len(self.data.label_names)
-        return tuple(Network(config.model, depth, labels, config.image_size) for depth in self.tables.depths)
+        config, data = self.config, self.data
+        how = (data.classes, config.image_size, data.task.head)
+        return tuple(Network(config.model, depth, *how) for depth in self.tables.depths)
 
     @property
     def network(self) -> Network:
@@ -81,7 +82,8 @@ def plan(config: FederateConfig) -> Planned:
         batch_size=config.batch_size,
         sequence_length=sizes.get("sequence_length"),
         image_size=sizes.get("image_size"),
-        labels=len(data.label_names),
+        labels=data.classes,
+        head=data.task.head,
         make_optimizer=local_optimizer(config, 0.1),  # the rate changes no cost
         ranks=config.lora_ranks if config.rule in ADAPTED else (),
         windows=config.rule in WINDOWED,

@@ -14,6 +14,7 @@ from frostline.federated.network import Network
 from frostline.federated.parts import Part
 from frostline.federated.remembered import remembered
 from frostline.federated.uploads import Upload, size
+from frostline.heads import CLASSIFICATION
 from frostline.meter.steps import Steps
 from frostline.models import quiet
 from frostline.planner.rehearsal import rehearse
@@ -67,6 +68,7 @@ def make_tables(
     sequence_length: int | None = None,
     image_size: int | None = None,
     labels: int | None = None,
+    head: str = CLASSIFICATION,
     make_optimizer: Callable[[list[torch.nn.Parameter]], Optimizer] | None = None,
     storage: str = "exact",
     ranks: Iterable[int] = (),
@@ -81,6 +83,7 @@ def make_tables(
         model, batch_size, sequence_length, image_size: as for `frostline.skeletons`.
         depths: blocks of the networks to choose from; each keeps the model's first ones.
         labels: classes of the head; the config's if None.
+        head: what the model answers, one of `frostline.heads.HEADS`.
         make_optimizer: the devices' optimizer, which holds what trains; AdamW if None.
         storage: how saved activations wait on the devices.
         ranks: of adapters that may train in place of layers.
@@ -94,7 +97,7 @@ def make_tables(
         UnsupportedModel: a step of it cannot be rehearsed, or its config does not say how many blocks it has.
     """
     quiet()
-    networks = {depth: Network(model, depth, labels, image_size) for depth in sorted(set(depths))}
+    networks = {depth: Network(model, depth, labels, image_size, head) for depth in sorted(set(depths))}
     downloads = {depth: _checked_bytes(network) for depth, network in networks.items()}
     shape: dict[str, Any] = {"batch_size": batch_size, "sequence_length": sequence_length, "image_size": image_size}
     how: dict[str, Any] = {**shape, "storage": storage, "count": 1}
