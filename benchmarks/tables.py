@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import runpy
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -252,12 +253,10 @@ def models(name: str) -> str:
     return markdown(*contracts.TABLES[name](_json("models/results/models.json")["results"]))
 
 
-def budget(name: str) -> str:
-    """A table of `benchmarks/budget/summaries.py`."""
-    sys.path.insert(0, str(HERE / "budget"))
-    import summaries
-
-    return markdown(*summaries.TABLES[name]())
+def summary(folder: str, name: str) -> str:
+    """A table of `benchmarks/FOLDER/summaries.py`."""
+    made = runpy.run_path(str(HERE / folder / "summaries.py"))
+    return markdown(*made["TABLES"][name]())
 
 
 TABLES: dict[str, Callable[[], str]] = {"real_text": real_text, "step_cost": step_cost, "scheduling": scheduling}
@@ -283,9 +282,10 @@ for _name in ("glue",):
         TABLES[f"{_name}/claims"] = claimed
 
 
-for _name in ("prediction", "obedience", "headline"):
-    if (HERE / "budget" / "results" / f"{_name}.json").is_file():
-        TABLES[f"budget/{_name}"] = partial(budget, _name)
+for _folder, _names in (("budget", ("prediction", "obedience", "headline")), ("federated", ("crossover", "devices"))):
+    for _name in _names:
+        if (HERE / _folder / "results" / f"{_name}.json").is_file():
+            TABLES[f"{_folder}/{_name}"] = partial(summary, _folder, _name)
 for _name in ("storage", "methods", "refused"):
     if (HERE / "models" / "results" / "models.json").is_file():
         TABLES[f"models/{_name}"] = partial(models, _name)

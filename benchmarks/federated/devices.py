@@ -36,7 +36,6 @@ def federate(count: int, rounds: int, folder: Path) -> dict[str, Any]:
         "rounds": rounds,
         "devices_per_round": 10,
         "max_length": 16,
-        "learning_rate": 0.01,
     }
     path = folder / f"{count}.yaml"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")

@@ -42,6 +42,7 @@ from tiny_pictures import make_vit, paint
 torch.set_num_threads(1)
 
 HALF = [{"name": "strong", "count": 2}, {"name": "weak", "count": 2, "upload": "50%"}]
+TREC = Path(__file__).parents[2].parent / "shared" / "data" / "text" / "trec"
 Make = Callable[..., FederateConfig]
 
 
@@ -66,6 +67,7 @@ def make(tiny: Path, task: Path, tmp_path: Path) -> Make:
             "batch_size": 4,
             "max_length": 16,
             "wave": 3,
+            "optimizer": "sgd",
             "seed": 5,
         }
         return make_federate_config(values | changes)
@@ -231,6 +233,47 @@ def test_a_faulty_device_is_counted_and_does_no_harm(make: Make, planned: Any, c
     assert max(float(np.abs(value).max()) for value in faulty.values()) < 10
 
 
+FAULTS: list[Any] = [
+    lambda arrays: {name: value * np.float32(np.nan) for name, value in arrays.items()},
+    lambda arrays: {name: value * np.float32(1000) for name, value in arrays.items()},
+    lambda arrays: {**arrays, "extra": np.zeros(2, np.float32)},
+    lambda arrays: {name: value[None] for name, value in arrays.items()},
+    None,
+    None,
+]
+
+
+@pytest.mark.skipif(not TREC.exists(), reason="the shared data are not here")
+@pytest.mark.slow  # a real network, which learns something worth losing
+def test_training_with_every_fault_in_every_round_ends_where_it_does_without(make: Make, tmp_path: Path) -> None:
+    groups = [{"name": "strong", "count": 9}, {"name": "weak", "count": 9, "upload": "40%"}]
+    how: dict[str, Any] = {"model": "minilm", "depths": [3], "max_train": 720, "batch_size": 8, "local_epochs": 2}
+    how |= {
+        "data": str(TREC),
+        "rounds": 9,
+        "devices_per_round": 18,
+        "optimizer": "adamw",
+        "learning_rate": 1e-3,
+        "max_length": 24,
+    }
+
+    def spoil(device: int, message: Message, reply: Message) -> Message | None:
+        place = device + int(message.metadata.group_id)  # others in each round
+        if message.metadata.message_type != "train" or place % 3:
+            return reply
+        return spoilt(reply, message, change) if (change := FAULTS[place // 3 % len(FAULTS)]) else None
+
+    scores = []
+    for name, spoils in (("without", None), ("with", spoil)):
+        log = run(plan(make(groups, **how, output=str(tmp_path / name))), spoils)
+        scores.append(log[-1]["metrics"]["accuracy"])
+        print(name, [record["metrics"]["accuracy"] for record in log])
+    assert [record["replies"] for record in log] == [12] * 9
+    assert log[-1]["rejected"] == {"nonfinite": 1, "norm": 1, "keys": 1, "shape": 1, "late": 2}
+    assert scores[0] > 0.7
+    assert scores[1] >= scores[0] - 0.01
+
+
 def test_a_device_that_fails_is_told_apart_and_a_round_without_quorum_moves_nothing(make: Make, planned: Any) -> None:
     def spoil(device: int, message: Message, reply: Message) -> Message | None:
         return None if message.metadata.message_type == "train" and device > 0 else reply
@@ -287,6 +330,23 @@ def test_devices_with_data_of_their_own_train_on_those(make: Make, planned: Any,
     (record,) = go(more | {3: {"data": str(places[3])}})
     assert record["replies"] == 4
     assert [device["examples"] for device in record["devices"]] == [3, 4, 5, 6]
+
+
+def test_rates_and_momentum_follow_the_optimizer(make: Make) -> None:
+    def rates(**changes: Any) -> tuple[float, float, float | None]:
+        config = make_federate_config(
+            {"depths": [2], "output": "-", "fleet": {"groups": [{"name": "a", "count": 1}]}, **changes}
+        )
+        return config.learning_rate, config.final_learning_rate, config.momentum
+
+    assert rates() == pytest.approx((5e-4, 5e-5, None))
+    assert rates(learning_rate=1e-3) == pytest.approx((1e-3, 1e-4, None))
+    assert rates(optimizer="sgd") == pytest.approx((0.1, 0.01, 0.9))
+    assert rates(optimizer="sgd", momentum=0.0, final_learning_rate=0.05) == (0.1, 0.05, 0.0)
+    with pytest.raises(ConfigError, match="momentum is of optimizer sgd"):
+        rates(momentum=0.9)
+    sgd, adamw = (plan(make(optimizer=name, learning_rate=0.1)).tables for name in ("sgd", "adamw"))
+    assert adamw.costs[2, 2].memory > sgd.costs[2, 2].memory, "two moments for each weight, not one"
 
 
 def test_a_device_too_small_is_refused_by_name_before_anything_runs(make: Make) -> None:

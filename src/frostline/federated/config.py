@@ -78,12 +78,15 @@ class FederateConfig(BaseModel):
 
     batch_size: int = Field(32, ge=1, description="examples in a step of a device")
     local_epochs: int = Field(1, ge=1, description="passes of a device over its data in a round")
-    learning_rate: float = Field(0.1, gt=0, description="of the devices' SGD in the first round")
-    final_learning_rate: float = Field(0.01, ge=0, description="in the last round; a cosine between")
+    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="of the devices, without a memory between rounds")
+    learning_rate: float = Field(5e-4, gt=0, description="of the devices in the first round; 0.1 left out with sgd")
+    final_learning_rate: float = Field(
+        5e-5, ge=0, description="in the last round, a cosine between; a tenth of the first left out"
+    )
     proximal: float = Field(
         0.0, ge=0, description="pull of the devices' weights to where the round began (FedProx's mu)"
     )
-    momentum: float = Field(0.9, ge=0, lt=1, description="of the devices' SGD")
+    momentum: float | None = Field(None, ge=0, lt=1, description="of sgd; 0.9 left out")
     seed: int = Field(0, ge=0, lt=2**32, description="of everything random")
 
     @field_validator("depths")
@@ -93,10 +96,24 @@ class FederateConfig(BaseModel):
             raise ValueError("give different depths of 1 or more")
         return tuple(sorted(value))
 
+    @model_validator(mode="before")
+    @classmethod
+    def _rates(cls, values: Any) -> Any:
+        """Fill in the rates and the momentum that are left out."""
+        found = dict(values)
+        if found.get("optimizer") == "sgd":
+            found.setdefault("learning_rate", 0.1)
+            found.setdefault("momentum", 0.9)
+        if isinstance(rate := found.get("learning_rate"), int | float):
+            found.setdefault("final_learning_rate", rate / 10)
+        return found
+
     @model_validator(mode="after")
     def _together(self) -> FederateConfig:
         if self.server_learning_rate is not None and self.server_optimizer == "fedavg":
             raise ValueError("server_learning_rate is for fedavgm and fedadam; fedavg takes the average itself")
+        if self.momentum is not None and self.optimizer != "sgd":
+            raise ValueError(f"momentum is of optimizer sgd; {self.optimizer} has its own")
         if self.personal is not None and self.rule in ("lora", "hetlora"):
             raise ValueError(f"personal is for rules that train layers; under {self.rule} adapters train")
         if self.personal is not None and self.personal >= min(self.depths):

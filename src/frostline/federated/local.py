@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.optim import SGD, Optimizer
+from torch.optim import SGD, AdamW, Optimizer
 
 from frostline.federated.config import FederateConfig
 from frostline.federated.data import Examples
@@ -24,7 +24,9 @@ MakeOptimizer = Callable[[list[torch.nn.Parameter]], Optimizer]
 
 def local_optimizer(config: FederateConfig, rate: float) -> MakeOptimizer:
     """Return what makes a device's optimizer; the same is rehearsed for the tables."""
-    return partial(SGD, lr=rate, momentum=config.momentum)
+    if config.optimizer == "adamw":
+        return partial(AdamW, lr=rate, fused=True)
+    return partial(SGD, lr=rate, momentum=config.momentum or 0.0)
 
 
 def steps_of(config: FederateConfig, examples: int) -> int:
