@@ -491,8 +491,9 @@ def speakers(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path
         (folder / "train" / f"{number}.txt").write_text(TEXT * (number + 1), encoding="utf-8")
     (folder / "train" / "9.txt").write_text("the cat\n", encoding="utf-8")  # less than a block
     (folder / "validation.txt").write_text(TEXT[40:] + "the end.\n", encoding="utf-8")
-    tied, untied = folder / "tied", folder / "untied"
-    return folder, make_language_model(tied), make_language_model(untied, tie_word_embeddings=False)
+    for depth in (1, 2):
+        make_language_model(folder / f"depth-{depth}", tie_word_embeddings=False, num_hidden_layers=depth)
+    return folder, make_language_model(folder / "tied"), folder / "depth-{depth}"
 
 
 def test_a_fleet_learns_a_language_a_document_a_device(make: Make, speakers: tuple[Path, Path, Path]) -> None:
@@ -502,8 +503,9 @@ def test_a_fleet_learns_a_language_a_document_a_device(make: Make, speakers: tup
     how |= {"rounds": 5, "learning_rate": 0.02, "final_learning_rate": 0.01, "norm_bound": 1e9, "local_epochs": 2}
     with pytest.raises(UnsupportedModel, match="tie_word_embeddings: false"):
         run(plan(make(**how, model=str(tied))))
-    config = make(**how, model=str(untied))
+    config = make(**how, model=str(untied), depths=[1, 2])
     found = plan(config)
+    assert [network.model[-7:] for network in found.networks] == ["depth-1", "depth-2"]
     blocks = [len(TEXT) * (number + 1) // 16 for number in range(5)]
     parts = divide(found.data.labels, config.devices.devices(config.seed), config)
     assert [len(part) for part in parts] == [blocks[0] + blocks[4], *blocks[1:4]], "the fifth document is the first's"

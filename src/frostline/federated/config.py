@@ -21,7 +21,9 @@ class FederateConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    model: str = Field("minilm", description="`minilm` (embedded), a Hugging Face folder, or a Hub name")
+    model: str = Field(
+        "minilm", description="`minilm` (embedded), a Hugging Face folder, or a Hub name; {depth} in it is the depth's"
+    )
     depths: tuple[int, ...] = Field(min_length=1, description="blocks of the networks to choose from: [2, 4, 6]")
     data: str = Field("acceptability", description="as for `frostline train`: a folder, a file, a name")
     task: Literal["auto", "classification", "language-modeling"] = Field(

@@ -16,6 +16,7 @@ from frostline.config import TrainConfig, make_config
 from frostline.errors import ConfigError, DataError
 from frostline.federated.config import FederateConfig
 from frostline.federated.fleet import Device
+from frostline.federated.network import model_of
 from frostline.heads import LANGUAGE_MODELING
 from frostline.models import Loaded, in_evaluation
 from frostline.tasks import task_of
@@ -109,9 +110,10 @@ def own_examples(config: FederateConfig, place: str, label_names: Sequence[str])
 
 
 def _asked(config: FederateConfig, place: str) -> str:
-    keys = ("model", "task", "validation", "max_length", "max_train", "image_size", "augmentation", "seed")
+    keys = ("task", "validation", "max_length", "max_train", "image_size", "augmentation", "seed")
     asked = {key: getattr(config, key) for key in keys if getattr(config, key) is not None}
-    return make_config({**asked, "data": place, "output": "-"}).model_dump_json(exclude_unset=True)
+    asked |= {"model": model_of(config.model, config.depths[-1]), "data": place, "output": "-"}
+    return make_config(asked).model_dump_json(exclude_unset=True)
 
 
 @lru_cache(maxsize=2)

@@ -22,6 +22,11 @@ from frostline.skeletons import skeleton
 from frostline.tuner import Tuner, prepare
 
 
+def model_of(model: str, depth: int) -> str:
+    """Return the name of the model for a depth: `{depth}` in it stands for the number of blocks."""
+    return model.replace("{depth}", str(depth))
+
+
 @dataclass(frozen=True, slots=True)
 class Network:
     """A model cut to its first blocks.

@@ -26,7 +26,7 @@ from frostline.federated.fairness import device_scores
 from frostline.federated.fleet import Device
 from frostline.federated.handshake import introduce
 from frostline.federated.local import local_optimizer, steps_of
-from frostline.federated.network import Network
+from frostline.federated.network import Network, model_of
 from frostline.federated.rules import ADAPTED, RULES, WINDOWED
 from frostline.federated.server_optimizers import FedAdam, FedAvg, FedAvgM
 from frostline.federated.strategy import Federation, Record
@@ -59,7 +59,7 @@ class Planned:
         """The networks that may be chosen, the shallowest first."""
         config, data = self.config, self.data
         how = (data.classes, config.image_size, data.task.head)
-        return tuple(Network(config.model, depth, *how) for depth in self.tables.depths)
+        return tuple(Network(model_of(config.model, depth), depth, *how) for depth in self.tables.depths)
 
     @property
     def network(self) -> Network:
@@ -121,7 +121,7 @@ def serve(grid: Grid, planned: Planned, *, resume: bool, say: Say) -> None:
     }
     rank = max((s.rank for s in choice.shares if s.rank is not None), default=None)
     torch.manual_seed(config.seed)  # of the head
-    loaded = data.task.load(config.model, data.label_names, data.config)
+    loaded = data.task.load(network.model, data.label_names, data.config)
     state = network.start(loaded.model, config.seed, rank)
     optimizer, log, done = _optimizer(config), [], 0
     if resume:

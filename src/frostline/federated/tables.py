@@ -10,7 +10,7 @@ import torch
 from torch.optim import Optimizer
 
 from frostline.errors import UnsupportedModel
-from frostline.federated.network import Network
+from frostline.federated.network import Network, model_of
 from frostline.federated.parts import Part
 from frostline.federated.remembered import remembered
 from frostline.federated.uploads import Upload, size
@@ -80,8 +80,9 @@ def make_tables(
     """Return the tables of a model cut to each depth; every entry is a step rehearsed on tensors without memory.
 
     Args:
-        model, batch_size, sequence_length, image_size: as for `frostline.skeletons`.
-        depths: blocks of the networks to choose from; each keeps the model's first ones.
+        model: as for `frostline.skeletons`; `{depth}` in it stands for the number of blocks.
+        batch_size, sequence_length, image_size: as for `frostline.skeletons`.
+        depths: blocks of the networks to choose from; each keeps its model's first ones.
         labels: classes of the head; the config's if None.
         head: what the model answers, one of `frostline.heads.HEADS`.
         make_optimizer: the devices' optimizer, which holds what trains; AdamW if None.
@@ -97,7 +98,9 @@ def make_tables(
         UnsupportedModel: a step of it cannot be rehearsed, or its config does not say how many blocks it has.
     """
     quiet()
-    networks = {depth: Network(model, depth, labels, image_size, head) for depth in sorted(set(depths))}
+    networks = {
+        depth: Network(model_of(model, depth), depth, labels, image_size, head) for depth in sorted(set(depths))
+    }
     downloads = {depth: _checked_bytes(network) for depth, network in networks.items()}
     shape: dict[str, Any] = {"batch_size": batch_size, "sequence_length": sequence_length, "image_size": image_size}
     how: dict[str, Any] = {**shape, "storage": storage, "count": 1}
