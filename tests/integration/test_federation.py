@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from frostline.federated.parts import Part
 from frostline.federated.rules import RULES
 from frostline.federated.server_app import Planned, plan, serve
 from frostline.federated.strategy import device_seed
+from frostline.federated.tables import Cost, Tables
 from frostline.models import load_classifier
 from language_models import TEXT, make_language_model
 from tiny_pictures import make_vit, paint
@@ -543,13 +545,18 @@ def test_windows_move_from_round_to_round_and_every_block_trains(make: Make, rul
     assert first & second == head
 
 
+def with_adapters(tables: Tables) -> Tables:
+    """Return tables in which adapters have a cost, too, for choices that were not made from it."""
+    return replace(tables, adapters={(2, rank): Cost(1, 1, 1, 1) for rank in (1, 2, 4)})
+
+
 def test_adapters_of_unlike_ranks_are_averaged_and_merged_at_the_end(make: Make, planned: Any) -> None:
     caff = planned(make())
     config = make(rounds=2, rule="hetlora", learning_rate=0.2, server_optimizer="fedavgm")
     devices = config.devices.devices(config.seed)
     ranks = (4, 4, 2, 1)
     shares = tuple(Share(device, 2, (), rank=rank) for device, rank in zip(devices, ranks, strict=True))
-    found = Planned(config, caff.data, caff.tables, Choice(2, shares, {2: 2.0}))
+    found = Planned(config, caff.data, with_adapters(caff.tables), Choice(2, shares, {2: 2.0}))
     log = run(found)
     assert [record["replies"] for record in log] == [4, 4]
     sent = [device["bytes_up"] for device in log[0]["devices"]]
@@ -569,7 +576,7 @@ def test_the_first_round_of_adapters_of_one_rank_is_the_plain_average(make: Make
     config = make(rounds=1, rule="lora")
     devices = config.devices.devices(config.seed)
     shares = tuple(Share(device, 2, (), rank=2) for device in devices)
-    run(Planned(config, caff.data, caff.tables, Choice(2, shares, {2: 2.0})))
+    run(Planned(config, caff.data, with_adapters(caff.tables), Choice(2, shares, {2: 2.0})))
     start = started(config, rank=2)
     parts = divide(caff.data.labels, devices, config)
     total = sum(map(len, parts))

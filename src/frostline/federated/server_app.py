@@ -131,13 +131,15 @@ def serve(grid: Grid, planned: Planned, *, resume: bool, say: Say) -> None:
     elif config.output.exists() and any(config.output.iterdir()):
         raise CheckpointError(f"{config.output} is there already; choose another output, or go on with it: --resume")
     config.output.mkdir(parents=True, exist_ok=True)
+    parts = {part for share in choice.shares for part in share.parts}
+    flops = {part: planned.tables.of(choice.depth, part).flops for part in parts}
     stays = network.personal_shapes(config.personal)
     shapes = {
         part: {name: shape for name, shape in network.trained_shapes(part).items() if name not in stays}
-        for part in {part for share in choice.shares for part in share.parts}
+        for part in parts
     }
     kept = _kept(log, devices) if config.personal is not None else {}
-    federation = Federation(config, choice, network, data.label_names, shapes, state, optimizer, members, kept)
+    federation = Federation(config, choice, network, data.label_names, flops, shapes, state, optimizer, members, kept)
     for number in range(done + 1, config.rounds + 1):
         record = federation.round(grid, number)
         record["metrics"] = data.scores(network.filled(federation.state))

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from frostline.federated.choice import Choice, Share
 from frostline.federated.config import FederateConfig
 from frostline.federated.handshake import Member
+from frostline.federated.local import steps_of
 from frostline.federated.merging import Merge
 from frostline.federated.network import Network
 from frostline.federated.parts import Part, cut, padded
@@ -42,6 +43,7 @@ class Federation:
         choice: the depth, and what each device trains.
         network: of that depth.
         label_names: the classes, in order.
+        flops: of a step of each part.
         shapes: of the tensors that come back of each part; of adapters, perhaps a corner of the server's.
         state: of the network; changed by each round.
         optimizer: of the server.
@@ -53,6 +55,7 @@ class Federation:
     choice: Choice
     network: Network
     label_names: Sequence[str]
+    flops: Mapping[Part, int]
     shapes: Mapping[Part, Mapping[str, tuple[int, ...]]]
     state: dict[str, NDArray[Any]]
     optimizer: FedAvg
@@ -84,6 +87,7 @@ class Federation:
             "rejected": dict(Counter(device["reply"] for device in devices if device["reply"] != "ok")),
             "bytes_down": sum(device["bytes_down"] for device in devices),
             "bytes_up": sum(device["bytes_up"] for device in devices),
+            "flops": sum(device["flops"] for device in good),
             "loss": sum(device["loss"] for device in good) / len(good) if good else None,
             "slowest": max(good, key=lambda device: float(device["seconds"]))["device"] if good else None,
             "devices": devices,
@@ -167,7 +171,8 @@ class Federation:
         base = {name: cut(self.state[name], shape) for name, shape in self.shapes[part].items()}
         found = checked(arrays, base, upload=self.config.upload, norm_bound=self.config.norm_bound)
         merge.add({name: padded(value, self.state[name].shape) for name, value in found.items()}, examples)
-        return {"reply": "ok", "examples": examples, **told}
+        flops = self.flops[part] * steps_of(self.config, examples)
+        return {"reply": "ok", "examples": examples, "flops": flops, **told}
 
 
 def device_seed(seed: int, number: int, device: int) -> int:

@@ -54,6 +54,12 @@ class Tables:
     adapters: dict[tuple[int, int], Cost] = field(default_factory=dict)
     windows: dict[tuple[int, int, int], Cost] = field(default_factory=dict)
 
+    def of(self, depth: int, part: Part) -> Cost:
+        """Return the cost of training a part of the network of that depth."""
+        if part.rank is not None:
+            return self.adapters[depth, part.rank]
+        return self.windows[depth, part.layers, part.skip] if part.skip else self.costs[depth, part.layers]
+
     @property
     def depths(self) -> tuple[int, ...]:
         """The depths l of the networks there are, ascending."""

@@ -1,0 +1,109 @@
+"""Who learns most under the same limits: federations of `accuracy.yaml`, one after another, each a JSON of its own.
+
+    python benchmarks/federated/accuracy.py                                   # what is not there yet
+    python benchmarks/federated/accuracy.py --only shakespeare,caff,seed0     # runs whose name has all of these words
+
+Run from the root of the project. Of every round a record keeps the server's metrics, the bytes sent up so far, and the
+operations so far (those of a rehearsed step of what each device trained, times its steps). A fleet in which some device
+can train nothing is a record with the reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from frostline.training.versions import hardware, versions
+
+HERE = Path(__file__).parent
+PROGRAMS = Path(sys.executable).parent
+
+
+def frostline(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the program, and return what it printed."""
+    return subprocess.run([str(PROGRAMS / "frostline"), *arguments], capture_output=True, text=True, check=False)
+
+
+def federation(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Run one federation, and return its record.
+
+    Args:
+        values: of its config.
+        folder: for the config and its output.
+    """
+    path = folder / "federate.yaml"
+    path.write_text(yaml.safe_dump(values | {"output": str(folder / "out")}), encoding="utf-8")
+    planned = frostline("federate", str(path), "--plan", "--json")
+    if planned.returncode == 3:  # no plan fits
+        return {"config": values, "refused": planned.stderr.strip().splitlines()[-1]}
+    planned.check_returncode()
+    plan = json.loads(planned.stdout)
+    done = frostline("federate", str(path), "--json")
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    rounds, upload, flops = [], 0, 0
+    for record in json.loads((folder / "out" / "rounds.json").read_text(encoding="utf-8")):
+        upload += record["bytes_up"]
+        flops += record["flops"]
+        rounds.append({**record["metrics"], "loss": record["loss"], "upload": upload, "flops": flops})
+    shares = [device["layers"] if device["rank"] is None else device["rank"] for device in plan["devices"]]
+    return {"config": values, "depth": plan["depth"], "shares": shares, "rounds": rounds}
+
+
+def cells(asked: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the config of every federation by its name, seed by seed."""
+    found = {}
+    for seed in range(asked["seeds"]):
+        for task, of_task in asked["tasks"].items():
+            for limit, fleet in asked["limits"].items():
+                for rule in asked["rules"]:
+                    values = {key: value for key, value in of_task.items() if key != "prepare"}
+                    values |= asked["common"] | {"fleet": fleet, "rule": rule, "seed": seed}
+                    found[f"{task}.{limit}.{rule}.seed{seed}"] = values
+    return found
+
+
+def main() -> None:
+    """Run what is not there yet."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default="", help="words, with commas, that a name must have")
+    parser.add_argument("--results", type=Path, default=HERE / "results" / "accuracy")
+    arguments = parser.parse_args()
+    asked = yaml.safe_load((HERE / "accuracy.yaml").read_text(encoding="utf-8"))
+    words = [word for word in arguments.only.split(",") if word]
+    arguments.results.mkdir(parents=True, exist_ok=True)
+    prepared: set[str] = set()
+    for name, values in cells(asked).items():
+        target = arguments.results / f"{name}.json"
+        if target.is_file() or not all(word in name for word in words):
+            continue
+        task = name.split(".")[0]
+        if task not in prepared:
+            prepare(asked["tasks"][task].get("prepare", []))
+            prepared.add(task)
+        with tempfile.TemporaryDirectory() as folder:
+            record = federation(values, Path(folder))
+        target.write_text(
+            json.dumps({**record, "versions": versions(), "hardware": hardware()}, indent=1) + "\n", encoding="utf-8"
+        )
+        print(name, record.get("refused") or record["rounds"][-1], flush=True)
+
+
+def prepare(commands: list[str]) -> None:
+    """Run the commands that make what a task needs, but for those whose last word, a folder, is there."""
+    for command in commands:
+        words = shlex.split(command)
+        if not Path(words[-1]).exists():
+            subprocess.run([str(PROGRAMS / words[0]), *words[1:]], check=True)
+
+
+if __name__ == "__main__":
+    main()
