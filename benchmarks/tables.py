@@ -275,6 +275,8 @@ if (HERE / "storage" / "results" / "operations.json").is_file():
     TABLES["storage/operations"] = storage_operations
 if (HERE / "storage" / "cola" / "results" / "comparison.json").is_file():
     TABLES["storage/cola/scores"] = partial(scores, "storage/cola")
+if (HERE / "worth" / "results" / "comparison.json").is_file():
+    TABLES["worth/scores"] = partial(scores, "worth")
 for _name in ("glue",):
     if (HERE / _name / "results" / "comparison.json").is_file():
         TABLES[f"{_name}/scores"] = partial(scores, _name)
