@@ -14,6 +14,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricR
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
+from frostline import allocator
 from frostline.federated.local import train_part
 from frostline.federated.network import Network
 from frostline.federated.parts import Part
@@ -47,10 +48,12 @@ def train(message: Message, context: Context) -> Message:
     quiet()
     here = Received.of(message, context)
     asked, config, network, part = here.asked, here.config, here.network, Part(**here.asked["part"])
+    if config.enforce:
+        allocator.use("compact")  # or what a former round freed would count for this one
     arrays = message.content.array_records["state"]
     before = psutil.Process().memory_info().rss - sum(len(array.data) for array in arrays.values())
     reset_peaks()
-    with enforced(here.limit):
+    with enforced(here.limit(before)):
         state = _taken(arrays) | here.personal.load(asked["kept"])
         names = network.trained_shapes(part) if config.keeps_start else ()
         base = {name: state[name].copy() for name in names}

@@ -128,7 +128,7 @@ def _anatomy(network: Network) -> Anatomy:
 
 @cache
 def _trained_shapes(network: Network, part: Part) -> dict[str, tuple[int, ...]]:
-    built = network.skeleton("cpu")
+    built = network.skeleton()
     if len(dict(built.named_parameters(remove_duplicate=False))) > len(dict(built.named_parameters())):
         raise UnsupportedModel(
             f"model {network.model!r} has tied weights, which cannot be averaged apart: its embeddings are its "

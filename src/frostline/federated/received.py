@@ -3,6 +3,7 @@
 A message says all that a device must know. What only the device knows is in its node config:
 
     partition-id    which device of the fleet it is, from 0
+    num-partitions  set by Flower in a simulation, where a process serves many devices
     data            where its own data are, if devices have their own
     keep            a folder for layers that stay with it; in the federation's output folder if it is left out
 """
@@ -36,6 +37,7 @@ class Received:
         train: which of them it trains on.
         held_out: which of them it is scored on.
         personal: where it keeps its own layers.
+        simulated: whether this process serves other devices, too.
     """
 
     asked: dict[str, Any]
@@ -45,6 +47,7 @@ class Received:
     train: list[int]
     held_out: list[int]
     personal: Personal
+    simulated: bool
 
     @classmethod
     def of(cls, message: Message, context: Context) -> Received:
@@ -66,20 +69,26 @@ class Received:
         keep = context.node_config.get("keep")
         folder = config.output / "devices" / f"{device}" if keep is None else Path(str(keep))
         train, held_out = split(own, config, device)
-        return cls(asked, config, device, data, train, held_out, Personal(folder))
+        simulated = "num-partitions" in context.node_config
+        return cls(asked, config, device, data, train, held_out, Personal(folder), simulated)
 
     @property
     def network(self) -> Network:
         """The network that is asked for."""
         return Network(**self.asked["network"])
 
-    @property
-    def limit(self) -> int | None:
-        """The bytes that this process may have, None for any."""
-        memory = self.config.devices.devices(self.config.seed)[self.device].memory
-        if not self.config.enforce or memory is None or memory.amount is None:
+    def limit(self, before: int) -> int | None:
+        """Return the bytes that this process may have, None for any.
+
+        Args:
+            before: its bytes when the message came. In a simulation it has more than a device's would, which counts for
+                what the device has reserved for such.
+        """
+        device = self.config.devices.devices(self.config.seed)[self.device]
+        if not self.config.enforce or device.memory is None or device.memory.amount is None:
             return None
-        return int(memory.amount)
+        amount = int(device.memory.amount)
+        return before + amount - device.reserved if self.simulated else amount
 
 
 def split(own: list[int], config: FederateConfig, device: int) -> tuple[list[int], list[int]]:

@@ -157,7 +157,8 @@ class Federation:
         if reply is None:
             raise Rejected("late", f"no reply within {self.config.timeout:g} s")
         if not reply.has_content():
-            raise Rejected("error", f"{reply.error.code}: {reply.error.reason}")
+            lines = (reply.error.reason or "").strip().splitlines() or [""]  # perhaps a whole traceback
+            raise Rejected("error", f"{reply.error.code}: {lines[-1]}")
         arrays, metrics = reply.content.array_records.get("arrays"), reply.content.metric_records.get("metrics")
         if arrays is None or metrics is None:
             raise Rejected("keys", "the reply has no arrays or no metrics")
