@@ -336,7 +336,7 @@ def test_kept_probabilities(dropout: float) -> None:
     kept = saved_by(lambda: outputs.append(attention(*tensors, storage=how, dropout=dropout)))
     torch.testing.assert_close(outputs[0], want)
     inputs_size = 3 * how.codec.size(tensors[0].shape, torch.float32)
-    tile_size = codecs.get("fixed0.8").size((B, H, 10, 10), torch.float32)  # all in one tile
-    assert sum(t.nbytes for t in kept) == inputs_size + tile_size + (5056 if dropout else 0)
+    tile_size = codecs.get("fixed0.8").size((H, 10, 10), torch.float32)
+    assert sum(t.nbytes for t in kept) == inputs_size + B * tile_size + (5056 if dropout else 0)
     for ours, other in zip(torch.autograd.grad(outputs[0].square().sum(), tensors), stocks, strict=True):
         assert F.cosine_similarity(ours.flatten(), other.flatten(), 0) > 0.99

@@ -15,7 +15,7 @@ FEW = st.integers(1, 9)
 def test_tiles_part_the_matrix_in_the_order_of_memory(
     batch: int, heads: int, rows: int, keys: int, causal: bool
 ) -> None:
-    query, key = torch.empty(batch, heads, rows, 0), torch.empty(batch, heads, keys, 0)
+    query, key = torch.empty(batch, heads, rows, 64), torch.empty(batch, heads, keys, 64)
     numbers = torch.arange(batch * heads * rows).view(batch, heads, rows)
     found = list(tiles(query, key, causal))
     parts = [numbers[tile.items, tile.heads, tile.rows] for tile in found]
@@ -30,4 +30,5 @@ def test_tiles_part_the_matrix_in_the_order_of_memory(
 
 def test_short_texts_share_a_tile() -> None:
     query = torch.empty(32, 12, 22, 32)
-    assert len(entries(query, query, causal=False)) == 2
+    assert len(entries(query, query, causal=False)) == 3
+    assert 4 * max(entries(query, query, causal=False)) <= query.numel()

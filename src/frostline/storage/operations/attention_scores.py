@@ -38,7 +38,9 @@ def tiles(query: Tensor, key: Tensor, causal: bool) -> Iterator[Tile]:
     fitting = max(1, TILE_BYTES // max(1, keys * compute_dtype(query.dtype).itemsize))  # rows that a tile can have
     row_step = _even(rows, fitting)
     head_step = 1 if row_step < rows else _even(heads, max(1, fitting // max(1, rows)))
-    item_step = 1 if head_step < heads else _even(batch, max(1, fitting // max(1, _SMALLER * heads * rows)))
+    # Several items' take no more than a quarter of the queries' bytes: what a step needs is foretold without tiles.
+    fitting = min(fitting // _SMALLER, query.numel() // max(1, _SMALLER * keys))
+    item_step = 1 if head_step < heads else _even(batch, max(1, fitting // max(1, heads * rows)))
     for items in _steps(batch, item_step):
         for some in _steps(heads, head_step):
             for part in _steps(rows, row_step):
