@@ -218,7 +218,8 @@ class Tuner:
 
         Raises:
             PlanError: it lacks a candidate.
-            ConfigError: several processes train together, and this way to train cannot (`needs_one_process`).
+            ConfigError: several processes train together, and this way to train cannot (`needs_one_process`); or the
+                optimizer would make weights in float16 NaN.
         """
         self._open()
         if self.needs_one_process:
@@ -226,6 +227,7 @@ class Tuner:
         state = OptimizerState(optimizer, self._policy)
         names = {id(p): name for name, p in self._model.named_parameters()}
         state.require((names[id(p)], p) for p in self.candidate_parameters())
+        state.require_precision()
         if self._fused is not None:
             self._fused.close()
         self._fused = FusedBackward(self._model, optimizer) if self.plan.fused_backward else None
