@@ -58,6 +58,7 @@ class Architecture:
         reads: `tokens`, `pixels` or `sounds`.
         labels: one a `text`, or one a `token`.
         blocks: in all stacks together.
+        end: the token with which a text ends, and which is nowhere else, for what reads it.
     """
 
     model: str
@@ -67,6 +68,7 @@ class Architecture:
     reads: str = "tokens"
     labels: str = "text"
     blocks: int = BLOCKS
+    end: int | None = None
 
     def make(self, dropout: float = 0.0, seed: int = 0, **more: Any) -> Any:
         """Return the model in training mode, the same one for the same seed."""
@@ -86,6 +88,8 @@ class Architecture:
             sounds = torch.randn(examples, 8, 2 * self.sizes["max_source_positions"], generator=generator)
             return {"input_features": sounds.to(dtype), "labels": labels}
         tokens = torch.randint(3, VOCABULARY, (examples, TOKENS), generator=generator)
+        if self.end is not None:
+            tokens[:, -1] = self.end
         if self.labels == "token":
             labels = torch.randint(3, VOCABULARY, (examples, TOKENS), generator=generator)
         return {"input_ids": tokens, "attention_mask": torch.ones_like(tokens), "labels": labels}
@@ -179,6 +183,22 @@ ARCHITECTURES: dict[str, Architecture] = {
         labels="token",
         blocks=2 * BLOCKS,
     ),
+    "T5 for classification": Architecture(
+        "T5ForSequenceClassification",
+        "T5Config",
+        {"vocab_size": VOCABULARY, "decoder_start_token_id": 0, **_T5},
+        ("dropout_rate", "classifier_dropout"),
+        blocks=2 * BLOCKS,
+        end=1,
+    ),
+    "BART for classification": Architecture(
+        "BartForSequenceClassification",
+        "BartConfig",
+        {**_STACKS, **_TEXT, "num_labels": 2},
+        ("dropout", "attention_dropout", "activation_dropout", "classifier_dropout"),
+        blocks=2 * BLOCKS,
+        end=2,
+    ),
     "Whisper's encoder": Architecture(
         "WhisperForAudioClassification",
         "WhisperConfig",
@@ -215,10 +235,6 @@ NOT_UNDERSTOOD: dict[str, tuple[Architecture, str]] = {
     ),
     "Longformer": (
         _text("Longformer", attention_window=4),
-        "a forward pass that depends on the data cannot be traced",
-    ),
-    "T5 for classification": (
-        replace(ARCHITECTURES["T5"], model="T5ForSequenceClassification", labels="text"),
         "a forward pass that depends on the data cannot be traced",
     ),
     "ResNet": (

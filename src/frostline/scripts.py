@@ -114,10 +114,7 @@ class _Live:
             id(p): nn.Parameter(torch.empty_like(p, device="meta"), p.requires_grad) for p in self._model.parameters()
         }
         memo |= {id(buffer): torch.empty_like(buffer, device="meta") for buffer in self._model.buffers()}
-        shapes = {name: (steps.batch_size, *value.shape[1:]) for name, value in self.batch.items()}
-        return copy.deepcopy(self._model, memo), {
-            name: value.new_empty(shapes[name], device="meta") for name, value in self.batch.items()
-        }
+        return copy.deepcopy(self._model, memo), {name: value[: steps.batch_size] for name, value in self.batch.items()}
 
 
 def _besides(model: nn.Module, source: _Live) -> int:

@@ -47,7 +47,7 @@ PREDICTED: dict[str, dict[str, Any]] = {
 }
 CHANGING: list[tuple[str, dict[str, Any]]] = [("layers", {"count": 1}), ("bitfit", {}), ("slimfit", {"rate": 0.75})]
 # Where scores get a bias that trains, stock's kernel without gradients is another than the one with them.
-ROUNDED = {(name, "smallest") for name in ("T5", "T5 v1.1", "Swin")}
+ROUNDED = {(name, "smallest") for name in ("T5", "T5 v1.1", "T5 for classification", "Swin")}
 _NO_PAIR = r"method 'far' needs in every block a pair of Linear layers with only elementwise functions between them"
 _GPT2 = ("GPT-2", "GPT-2, next token")
 REFUSED = {

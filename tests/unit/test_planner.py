@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import BertConfig, DebertaV2Config, SwinConfig, ViTConfig
+from transformers import BartConfig, BertConfig, DebertaV2Config, PretrainedConfig, SwinConfig, T5Config, ViTConfig
 
 from frostline.anatomy import discover
 from frostline.errors import BudgetInfeasible, UnsupportedModel
@@ -17,6 +18,7 @@ from frostline.planner.ladder import ladder
 from frostline.planner.limits import MARGIN, Limits
 from frostline.planner.pricing import heaviest, prices, traced
 from frostline.planner.rehearsal import rehearse
+from frostline.planner.request import Request, largest_batch, make_plan, steps_of
 from frostline.planner.search import search, smallest
 
 torch.set_num_threads(1)  # small matrices: threads would only wait for each other
@@ -73,6 +75,47 @@ def test_of_a_model_that_would_look_at_the_labels(tmp_path: Path) -> None:
     DebertaV2Config(vocab_size=500, norm_rel_ebd="layer_norm", share_att_key=True, **sizes).save_pretrained(tmp_path)
     steps = Steps(str(tmp_path), 8, 16, count=2)
     assert measure_tensors(steps)["memory"]["tensor_peak"] == pytest.approx(rehearse(steps).peak, rel=0.03)
+
+
+def _t5() -> PretrainedConfig:
+    return T5Config(vocab_size=500, d_model=128, d_kv=32, d_ff=512, num_layers=2, num_heads=4, decoder_start_token_id=0)
+
+
+def _bart() -> PretrainedConfig:
+    return BartConfig(
+        vocab_size=500,
+        d_model=128,
+        max_position_embeddings=64,
+        **{f"{part}_layers": 2 for part in ("encoder", "decoder")},
+        **{f"{part}_ffn_dim": 512 for part in ("encoder", "decoder")},
+        **{f"{part}_attention_heads": 4 for part in ("encoder", "decoder")},
+    )
+
+
+@pytest.mark.parametrize("config", [_t5, _bart])
+@pytest.mark.parametrize(
+    ("method", "settings", "storage"),
+    [("full", {}, "exact"), ("full", {}, "smallest"), ("layers", {"count": 1}, "compact")],
+)
+def test_of_classifiers_that_look_for_the_end_of_a_text(
+    config: Callable[[], PretrainedConfig], method: str, settings: dict[str, Any], storage: str, tmp_path: Path
+) -> None:
+    config().save_pretrained(tmp_path)
+    steps = Steps(str(tmp_path), 8, 32, method=method, settings=settings, storage=storage, count=2)
+    assert measure_tensors(steps)["memory"]["tensor_peak"] == pytest.approx(rehearse(steps).peak, rel=0.03)
+    assert rehearse(steps, evaluation=800).peak > rehearse(steps).peak  # its texts end, too
+
+
+@pytest.mark.parametrize("config", [_t5, _bart])
+def test_a_plan_for_them_keeps_its_budget(config: Callable[[], PretrainedConfig], tmp_path: Path) -> None:
+    config().save_pretrained(tmp_path)
+    whole = rehearse(Steps(str(tmp_path), 8, 32, count=2)).peak
+    request = Request(str(tmp_path), 8, 4 * whole // 5, 32, runtime=0)
+    plan = make_plan(request)
+    measured = measure_tensors(steps_of(request, plan["plan"]))["memory"]["tensor_peak"]
+    assert measured <= 4 * whole // 5
+    assert measured == pytest.approx(plan["predicted"]["tensors"], rel=0.05)
+    assert largest_batch(request) > 8
 
 
 def test_fused_backward_parts_and_evaluation_count(bert: str) -> None:

@@ -10,6 +10,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 import frostline
+from architectures import ARCHITECTURES
 from frostline.errors import BudgetExceeded, BudgetInfeasible, ConfigError
 from frostline.methods.full import Full
 
@@ -106,3 +107,11 @@ def test_refusals(model: Any, longest: dict[str, torch.Tensor]) -> None:
     with pytest.raises(BudgetInfeasible, match="the smallest that BertForSequenceClassification"):
         frostline.prepare(model, budget="20MiB", example=longest)
     frostline.prepare(model)  # nothing of the attempts is left on the model
+
+
+def test_a_classifier_that_looks_for_the_end_of_a_text_is_planned_from_the_examples() -> None:
+    architecture = ARCHITECTURES["BART for classification"]
+    model, example = architecture.make(), architecture.batch(examples=8)
+    tuner = frostline.prepare(model, budget="4GiB", example=example)
+    assert tuner.planned is not None
+    assert model(**example).loss.requires_grad

@@ -52,6 +52,8 @@ def example_batch(
         tokens = torch.ones(shape, dtype=torch.long)
         if generator is not None:
             tokens = torch.randint(1, config.vocab_size, shape, generator=generator)
+        if getattr(config, "is_encoder_decoder", False):
+            _end_texts(tokens, config.eos_token_id)
         batch = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
     elif wanted == "pixel_values" and hasattr(config, "image_size"):
         if length is not None:
@@ -93,6 +95,13 @@ def sizes_of(batch: Mapping[str, Tensor]) -> dict[str, Any]:
         return {"batch_size": rows, "sequence_length": length}
     pixels = batch["pixel_values"]
     return {"batch_size": pixels.shape[0], "image_size": max(pixels.shape[-2:])}
+
+
+def _end_texts(tokens: Tensor, end: int | None) -> None:
+    """Let each text end as a tokenizer would have it, and nowhere before: classifiers read what lies at its end."""
+    if end is not None:
+        tokens[tokens == end] = 1 if end != 1 else 2
+        tokens[:, -1] = end
 
 
 def _labels(model: Any, inputs: Tensor, generator: torch.Generator | None) -> dict[str, Tensor]:

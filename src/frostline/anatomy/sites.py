@@ -16,13 +16,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from frostline.anatomy.accounting import Accounting, Place, Saved
 from frostline.anatomy.batches import example_batch, with_decoder_inputs
+from frostline.anatomy.fakes import Fakes, fakes
 from frostline.anatomy.inventory import Site, Sites
 from frostline.anatomy.operations import operation_name
 from frostline.anatomy.recorder import WEIGHTED_OPERATIONS
@@ -35,8 +35,9 @@ def sites(model: nn.Module, batch: Mapping[str, Any] | None = None, *, device: s
 
     Args:
         model: any device, meta included; it is left as it was. Storage that is attached to it counts.
-        batch: keyword arguments of one forward pass, with labels to count the loss; only shapes and dtypes are read,
-            and whether the attention mask masks anything. Made up from the config when None.
+        batch: keyword arguments of one forward pass, with labels to count the loss; read are shapes, dtypes, whether
+            the attention mask masks anything, and what tokens decide (see `frostline.anatomy.fakes`). Made up from the
+            config when None.
         device: `cpu` or `cuda`, where the step shall run: operations keep different things there. The model's own,
             or the CPU for one on the meta device, when None; it need not be there, see `frostline.anatomy.target`.
 
@@ -94,14 +95,13 @@ class _Tracer:
         training = {module: module.training for module in self._model.modules()}
         try:
             self._model.train()
-            fakes = FakeTensorMode(allow_non_fake_inputs=True)
-            with traced_for(self._target), fakes, warnings.catch_warnings():
+            with traced_for(self._target), fakes() as known, warnings.catch_warnings():
                 # Some modules look where their tensors lie; fake ones lie nowhere, which is no answer but no harm.
                 warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")
-                state = self._state(trainable)
+                state = self._state(known, trainable)
                 accounting = Accounting(self._model, state.values(), self._device.type)
                 lowest = _Bottom(accounting)
-                batch = tree_map(self._fake, self._batch)
+                batch = tree_map(lambda value: known.like(value, self._device), self._batch)
                 with torch.enable_grad(), accounting:
                     if bottom:
                         with lowest:
@@ -127,17 +127,14 @@ class _Tracer:
             )
         return accounting
 
-    def _state(self, trainable: Collection[str]) -> dict[str, Tensor]:
-        state: dict[str, Tensor] = {name: self._fake(buffer) for name, buffer in self._model.named_buffers()}
+    def _state(self, known: Fakes, trainable: Collection[str]) -> dict[str, Tensor]:
+        state: dict[str, Tensor] = {
+            name: known.like(buffer, self._device) for name, buffer in self._model.named_buffers()
+        }
         for name, parameter in self._model.named_parameters():
             trains = name in trainable and (parameter.is_floating_point() or parameter.is_complex())
-            state[name] = nn.Parameter(self._fake(parameter), requires_grad=trains)
+            state[name] = nn.Parameter(known.like(parameter, self._device), requires_grad=trains)
         return state
-
-    def _fake(self, value: Any) -> Any:
-        if not isinstance(value, Tensor):
-            return value
-        return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device=self._device)
 
 
 class _Bottom(TorchFunctionMode):

@@ -12,10 +12,10 @@ from contextlib import ExitStack
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch import nn
 
 from frostline.anatomy.batches import LABELS, example_batch, with_decoder_inputs
+from frostline.anatomy.fakes import fakes
 from frostline.anatomy.recorder import Recorder, Trace
 from frostline.errors import UnsupportedModel
 
@@ -39,9 +39,9 @@ def trace_forward(model: nn.Module, stacks: Iterable[Sequence[str]], example: Ma
             _watch(model.get_submodule(name), name, recorder, cleanup)
         try:
             model.eval()
-            with FakeTensorMode(allow_non_fake_inputs=True) as fake, torch.no_grad():
+            with fakes() as known, torch.no_grad():
                 device = next(model.parameters()).device
-                inputs = {key: _to_fake(fake, value, device) for key, value in batch.items() if key not in LABELS}
+                inputs = {key: known.like(value, device) for key, value in batch.items() if key not in LABELS}
                 with recorder:
                     model(**inputs)
         except UnsupportedModel:
@@ -68,7 +68,3 @@ def _watch(block: nn.Module, name: str, recorder: Recorder, cleanup: ExitStack) 
 
     cleanup.callback(block.register_forward_pre_hook(enter).remove)
     cleanup.callback(block.register_forward_hook(leave).remove)
-
-
-def _to_fake(mode: FakeTensorMode, value: Any, device: torch.device) -> Any:
-    return mode.from_tensor(value).to(device) if isinstance(value, Tensor) else value

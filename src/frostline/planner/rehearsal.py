@@ -15,9 +15,9 @@ from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 
-from frostline.anatomy import Anatomy
+from frostline.anatomy import Anatomy, discover
+from frostline.anatomy.fakes import Fakes, fakes
 from frostline.anatomy.target import traced_for
 from frostline.errors import FrostlineError, UnsupportedModel
 from frostline.meter.step_peaks import StepPeaks
@@ -80,9 +80,10 @@ def rehearse(
     quiet()
     model, batch = source(steps)
     try:
-        with traced_for(device) as place, _fakes(), torch.random.fork_rng(devices=[]):
-            _materialise(model, place)
-            run = Run(steps, model, {name: _empty(value, place) for name, value in batch.items()}, anatomy)
+        anatomy = anatomy or discover(model, batch)  # not on fakes: it looks at the tokens
+        with traced_for(device) as place, _fakes() as known, torch.random.fork_rng(devices=[]):
+            _materialise(model, known, place)
+            run = Run(steps, model, {name: known.like(value, place) for name, value in batch.items()}, anatomy)
             heaviest = run.tuner.heaviest() if worst else None
             count = 1 if run.tuner.constant and not fresh else steps.count
             if not fresh:
@@ -130,41 +131,42 @@ def _rehearsed(
 
 
 @contextmanager
-def _fakes() -> Iterator[None]:
+def _fakes() -> Iterator[Fakes]:
     """Make every new tensor a fake one."""
     # All lie on the device already, and torch cannot move a module of fakes, as PEFT asks it to.
     stay = patch.object(nn.Module, "to", lambda module, *_, **__: module)
-    with FakeTensorMode(allow_non_fake_inputs=True), stay, warnings.catch_warnings():
+    with fakes() as known, stay, warnings.catch_warnings():
         # Some modules look where their tensors lie; fake ones lie nowhere, which is no answer but no harm.
         warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")
-        yield
+        yield known
 
 
-def _materialise(model: nn.Module, device: torch.device) -> None:
+def _materialise(model: nn.Module, known: Fakes, device: torch.device) -> None:
     """Put tensors of the device in place of those of the meta device; what is tied stays tied."""
     made: dict[Tensor, nn.Parameter] = {}
     for module in model.modules():
         for name, parameter in module._parameters.items():
             if parameter is not None:
                 if parameter not in made:
-                    made[parameter] = nn.Parameter(_empty(parameter, device), parameter.requires_grad)
+                    made[parameter] = nn.Parameter(known.like(parameter, device), parameter.requires_grad)
                 module._parameters[name] = made[parameter]
         for name, buffer in module._buffers.items():
             if buffer is not None:
-                module._buffers[name] = _empty(buffer, device)
-
-
-def _empty(tensor: Tensor, device: torch.device) -> Tensor:
-    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=device)
+                module._buffers[name] = known.like(buffer, device)
 
 
 def _evaluate(run: Run, examples: int) -> None:
     """Run a forward pass as an evaluation does."""
-    batch = {name: value.new_empty((examples, *value.shape[1:])) for name, value in run.batch.items()}
+    batch = {name: _repeated(value, examples) for name, value in run.batch.items()}
     run.model.eval()
     with torch.no_grad():
         run.model(**batch)
     run.model.train()
+
+
+def _repeated(value: Tensor, examples: int) -> Tensor:
+    """Return a batch of the first example so many times."""
+    return value[:1].repeat(examples, *[1] * (value.dim() - 1))
 
 
 def _fill_optimizer(run: Run, active: Active | None) -> None:

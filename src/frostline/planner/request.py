@@ -128,7 +128,7 @@ def smallest_budget(request: Request, source: Source = meta_step) -> int:
 def largest_batch(request: Request, source: Source = meta_step) -> int:
     """Return the most examples that a rung which splits no batch takes within the budget; 0 if not even one."""
     limits = Limits(_budget(request), _machine(request).runtime)
-    return largest(_steps(request), limits, _rungs(request, source)[-1], **_how(request, source))
+    return largest(_steps(request), limits, _rungs(request, source), **_how(request, source))
 
 
 def full_fine_tuning(request: Request, source: Source = meta_step) -> dict[str, Any]:

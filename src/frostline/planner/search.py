@@ -100,12 +100,13 @@ def smallest(steps: Steps, rungs: Sequence[Rung], *, whole: bool = False, **how:
     return min(map(attempt.at, attempt.ends(attempt.possible(rungs))), key=lambda tried: tried.rehearsal.peak)
 
 
-def largest(steps: Steps, limits: Limits, rung: Rung, **how: Any) -> int:
-    """Return the most examples in a step of a rung whose peak stays within the limits, `MOST` at most; 0 if none.
+def largest(steps: Steps, limits: Limits, rungs: Sequence[Rung], **how: Any) -> int:
+    """Return the most examples in a step of the last rung whose peak stays within the limits, `MOST` at most, or 0.
 
     The peak grows nearly evenly with the examples, so a line through two rehearsals says how many, and a rehearsal of
     those corrects the line.
     """
+    rung = _Attempt(steps, limits, 1, how).possible(rungs)[-1]
 
     def peak(examples: int) -> int:
         return _Attempt(replace(steps, batch_size=examples), Limits(0), 1, how).at(rung).rehearsal.peak

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch import nn
 from torch.func import functional_call
 from torch.utils._pytree import tree_map
 from torch.utils.flop_counter import FlopCounterMode
 
 from frostline.anatomy.batches import LABELS
+from frostline.anatomy.fakes import fakes
 from frostline.errors import UnsupportedModel
 
 
@@ -31,10 +31,13 @@ def module_flops(model: nn.Module, batch: Mapping[str, Any]) -> dict[str, int]:
     """
     inputs = {name: value for name, value in batch.items() if name not in LABELS and name != "attention_mask"}
     try:
-        with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
-            state = {name: _fake(value) for name, value in (*model.named_parameters(), *model.named_buffers())}
+        with fakes() as known, torch.no_grad():
+            place = torch.device("cpu")
+            state = {
+                name: known.like(value, place) for name, value in (*model.named_parameters(), *model.named_buffers())
+            }
             with FlopCounterMode(display=False) as counter:
-                functional_call(model, state, (), tree_map(_fake, inputs))
+                functional_call(model, state, (), tree_map(lambda value: known.like(value, place), inputs))
     except Exception as error:
         raise UnsupportedModel(
             f"{type(model).__name__}'s forward pass could not be traced: {type(error).__name__}: {error}. A forward "
@@ -46,9 +49,3 @@ def module_flops(model: nn.Module, batch: Mapping[str, Any]) -> dict[str, int]:
         for name, operations in counter.get_flop_counts().items()
         if name == root or name.startswith(f"{root}.")
     }
-
-
-def _fake(value: Any) -> Any:
-    if not isinstance(value, Tensor):
-        return value
-    return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="cpu")

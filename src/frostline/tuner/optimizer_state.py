@@ -54,6 +54,20 @@ class OptimizerState:
                 "Make it after prepare(), from model.parameters() or tuner.candidate_parameters()."
             )
 
+    def require_precision(self) -> None:
+        """Raise ConfigError where torch's optimizer divides by a moment and an `eps` that is 0 in a weight's dtype."""
+        if not type(self.optimizer).__module__.startswith("torch.optim."):
+            return  # others keep their moments in a dtype of their own
+        for group in self.optimizer.param_groups:
+            eps = group.get("eps")
+            for dtype in {p.dtype for p in group["params"]} if isinstance(eps, float) and eps > 0 else ():
+                if torch.tensor(eps, dtype=dtype) == 0:
+                    raise ConfigError(
+                        f"{type(self.optimizer).__name__} with eps={eps} is refused for weights in {dtype}, in which "
+                        "that is 0: where a squared gradient is 0 as well, the weight becomes NaN. Load the model in "
+                        "bfloat16, or in float32 to train in float16 autocast with a GradScaler; or give eps=1e-4."
+                    )
+
     def freeze(self, parameters: Iterable[nn.Parameter]) -> None:
         """Release or offload the state of parameters that stop training."""
         for parameter in parameters:

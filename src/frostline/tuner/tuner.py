@@ -18,7 +18,7 @@ from frostline.storage import Attached, Choice, Storage
 from frostline.storage.finite import require_finite
 from frostline.tuner.fused_backward import FusedBackward
 from frostline.tuner.optimizer_state import POLICIES, OptimizerState
-from frostline.tuner.processes import require_alone
+from frostline.tuner.processes import require_alone, require_whole
 
 if TYPE_CHECKING:
     from frostline.tuner.callback import TunerCallback
@@ -59,7 +59,7 @@ def prepare(
 
     Raises:
         ConfigError: an unknown method, setting or storage, or a value out of range.
-        UnsupportedModel: the model's structure was not understood.
+        UnsupportedModel: the model's structure was not understood, or its weights are shards.
         StorageError: storage would be bypassed by a wrapper on the model.
         PlanError: the model is prepared already, or nothing in it would train.
     """
@@ -76,6 +76,7 @@ def prepare(
         raise PlanError("this model is prepared already; call finish() on its tuner first.")
     if any(hasattr(m, "_orig_mod") or m._compiled_call_impl is not None for m in model.modules()):
         raise UnsupportedModel("the model is compiled: units that freeze and thaw would recompile it; pass it plain.")
+    require_whole(model)
     return Tuner(
         model,
         chosen,
@@ -218,14 +219,18 @@ class Tuner:
 
         Raises:
             PlanError: it lacks a candidate.
-            ConfigError: several processes train together, and this way to train cannot (`needs_one_process`).
+            ConfigError: several processes train together, and this way to train cannot (`needs_one_process`); or the
+                optimizer would make weights in float16 NaN.
+            UnsupportedModel: the model's weights have become shards since.
         """
         self._open()
         if self.needs_one_process:
             require_alone(self.needs_one_process)
+        require_whole(self._model)
         state = OptimizerState(optimizer, self._policy)
         names = {id(p): name for name, p in self._model.named_parameters()}
         state.require((names[id(p)], p) for p in self.candidate_parameters())
+        state.require_precision()
         if self._fused is not None:
             self._fused.close()
         self._fused = FusedBackward(self._model, optimizer) if self.plan.fused_backward else None
