@@ -163,8 +163,7 @@ def test_sites_are_what_a_real_step_keeps(name: str) -> None:
 def test_an_encoder_and_a_decoder_without_a_batch_of_their_own() -> None:
     torch.manual_seed(0)
     model = T5ForSequenceClassification(T5Config(**{**ARCHITECTURES["T5"].sizes, "eos_token_id": 1}))
-    with pytest.raises(UnsupportedModel, match="depends on the data"):  # it looks for the ends of the sentences
-        discover(model)
+    assert len(discover(model).blocks) == len(found("T5").blocks)  # it looks for the ends of the sentences
     architecture = ARCHITECTURES["T5"]
     model = architecture.make()
     assert discover(model).blocks == found("T5").blocks

@@ -47,8 +47,9 @@ class Fakes(TorchDispatchMode):
 
     def knows(self, tensor: Tensor) -> bool:
         """Tell whether a tensor's values are known: a fake one's that follow, or a number's or tokens' that is none."""
-        number = tensor.dim() == 0 and not tensor.is_meta and not isinstance(tensor, FakeTensor)
-        return tensor in self._values or number or _is_whole(tensor)
+        if isinstance(tensor, FakeTensor):
+            return tensor.dim() <= _MOST_DIMENSIONS and tensor in self._values
+        return (tensor.dim() == 0 and not tensor.is_meta) or _is_whole(tensor)
 
     def __torch_dispatch__(
         self,
@@ -59,7 +60,7 @@ class Fakes(TorchDispatchMode):
     ) -> Any:
         """Run one operation on fake tensors, and on values where all that it reads has some."""
         named = dict(kwargs or {})
-        tensors = [leaf for leaf in tree_leaves((args, named)) if isinstance(leaf, Tensor)]
+        tensors = list(_tensors((*args, *named.values())))
         if not tensors:
             made = func(*args, **named)
             return self._with_values(func, args, named, made) if _name(func) in _CONSTANT and _is_small(made) else made
@@ -118,6 +119,15 @@ def fakes() -> Iterator[Fakes]:
             )
             stack.enter_context(own)
         yield known
+
+
+def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
+    """Yield the tensors among an operation's arguments, also those in lists: a general tree takes much longer."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _tensors(value)
 
 
 def _is_whole(value: Tensor) -> bool:
