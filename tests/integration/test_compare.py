@@ -164,6 +164,7 @@ def test_progress_says_what_is_left(whole):
     assert lines[-1].startswith("[18/18] ")
 
 
+@pytest.mark.slow  # five processes, one after another
 def test_killed_in_the_middle_it_repeats_nothing_and_ends_the_same(values, tmp_path):
     methods = {"full": {}, "head": {}}
     run(values, tmp_path / "once", methods=methods)

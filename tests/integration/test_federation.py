@@ -529,7 +529,7 @@ def test_a_fleet_learns_a_language_a_document_a_device(make: Make, speakers: tup
         make(partition="natural")
 
 
-@pytest.mark.parametrize("rule", ["cocofl", "rotating"])
+@pytest.mark.parametrize("rule", ["rotating", pytest.param("cocofl", marks=pytest.mark.slow)])
 def test_windows_move_from_round_to_round_and_every_block_trains(make: Make, rule: str) -> None:
     config = make(rounds=4, rule=rule, norm_bound=1e9)
     found = plan(config)

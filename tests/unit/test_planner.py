@@ -92,7 +92,7 @@ def _bart() -> PretrainedConfig:
     )
 
 
-@pytest.mark.parametrize("config", [_t5, _bart])
+@pytest.mark.parametrize("config", [_t5, pytest.param(_bart, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("method", "settings", "storage"),
     [("full", {}, "exact"), ("full", {}, "smallest"), ("layers", {"count": 1}, "compact")],
@@ -106,7 +106,7 @@ def test_of_classifiers_that_look_for_the_end_of_a_text(
     assert rehearse(steps, evaluation=800).peak > rehearse(steps).peak  # its texts end, too
 
 
-@pytest.mark.parametrize("config", [_t5, _bart])
+@pytest.mark.parametrize("config", [_t5, pytest.param(_bart, marks=pytest.mark.slow)])
 def test_a_plan_for_them_keeps_its_budget(config: Callable[[], PretrainedConfig], tmp_path: Path) -> None:
     config().save_pretrained(tmp_path)
     whole = rehearse(Steps(str(tmp_path), 8, 32, count=2)).peak
