@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test test-slow test-peers lint types docs tables format check clean
+.PHONY: install demo test test-long test-slow test-peers lint types docs tables format check clean
 
 install: .venv/installed
 
@@ -20,6 +20,11 @@ demo: install
 
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --durations 15 -m "not slow"
+
+# What of the slow tests CI runs, too.
+test-long: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow tests/integration/test_compare.py \
+		tests/integration/test_documented_commands.py -k "compare or README"
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow

@@ -19,6 +19,8 @@ from frostline.comparison.compare import compare
 from frostline.comparison.config import make_comparison
 from frostline.errors import ConfigError
 
+pytestmark = pytest.mark.slow  # dozens of processes; `make test-long` runs it, and so does CI
+
 PLUGIN = '''
 import torch
 from frostline import methods
@@ -164,7 +166,6 @@ def test_progress_says_what_is_left(whole):
     assert lines[-1].startswith("[18/18] ")
 
 
-@pytest.mark.slow  # five processes, one after another
 def test_killed_in_the_middle_it_repeats_nothing_and_ends_the_same(values, tmp_path):
     methods = {"full": {}, "head": {}}
     run(values, tmp_path / "once", methods=methods)

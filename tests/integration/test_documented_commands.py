@@ -22,7 +22,7 @@ from frostline.comparison.runs import Runs
 
 ROOT = Path(__file__).parents[2]
 SLOW = ("docs/getting-started.md", "docs/comparing.md", "docs/memory.md", "docs/budget.md")
-PAGES = ["README.md", *(pytest.param(page, marks=pytest.mark.slow) for page in SLOW)]
+PAGES = [pytest.param(page, marks=pytest.mark.slow) for page in ("README.md", *SLOW)]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 SHORT = {
     "train": ["max_steps=2", "max_length=16"],
