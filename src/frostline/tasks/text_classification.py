@@ -64,10 +64,11 @@ class TextClassification(ClassTask):
 
         longest = config.max_length
         require_positions(loaded.model, longest)
+        tokenizer = loaded.processor  # alone: `map` pickles what its function refers to, and the model is large
 
         def tokens(batch: dict[str, list[Any]]) -> dict[str, Any]:
-            encoded = loaded.processor(*_texts(batch), truncation=True, max_length=longest)
-            whole = loaded.processor(*_texts(batch), verbose=False)["input_ids"]
+            encoded = tokenizer(*_texts(batch), truncation=True, max_length=longest)
+            whole = tokenizer(*_texts(batch), verbose=False)["input_ids"]
             return {**encoded, "labels": batch["label"], "cut": [len(ids) > longest for ids in whole]}
 
         encoded = [
@@ -79,7 +80,7 @@ class TextClassification(ClassTask):
         return Encoded(
             train,
             validation,
-            DataCollatorWithPadding(loaded.processor),
+            DataCollatorWithPadding(tokenizer),
             [len(ids) for ids in train["input_ids"]],
             (f"{cut:,} texts are longer than max_length={longest} tokens and were cut.",) if cut else (),
         )
