@@ -55,6 +55,20 @@ def test_keys_of_the_method_go_over_the_task_s_and_those_over_train_s():
     assert head.config["batch_size"] == 8
 
 
+def test_only_some_tasks_may_be_measured():
+    tasks = {"a": {"data": "x"}, "b": {"data": "y"}}
+    found = runs(tasks=tasks, measured_tasks=["b"])
+    assert {run.task for run in (*found.memory(), *found.time())} == {"b"}
+    assert {run.task for run in found.cells()} == {"a", "b"}
+    with pytest.raises(ConfigError, match="'c' is none of the tasks"):
+        runs(tasks=tasks, measured_tasks=["c"])
+
+
+def test_what_is_measured_follows_the_tasks_that_are_chosen():
+    values = {"output": "o", "methods": METHODS, "tasks": {"a": "x", "b": "y"}, "measured_tasks": ["b"]}
+    assert make_comparison(values, {}, tasks=["a"]).measured_tasks == []
+
+
 def test_a_column_multiplies_the_rows():
     found = runs(columns={"batch_size": [8, 16]})
     assert [row.label for row in found.rows] == [

@@ -141,6 +141,17 @@ def test_mean_over_tasks(folder: Path) -> None:
     assert found.time_ratio == pytest.approx(0.73)
 
 
+def test_mean_of_times_is_over_the_tasks_that_were_measured(folder: Path) -> None:
+    (folder / "rte.inference.memory.json").unlink()
+    for method in METHODS:
+        (folder / f"rte.{method}.time.json").unlink(missing_ok=True)
+    found = {e.method: e for e in study(read(folder)).means}
+    assert (found["full"].time_ratio, found["slimfit90"].time_ratio) == (1.0, pytest.approx(0.73))
+    alone = entry(study(read(folder)), "cola", "slimfit90").inference_ratio
+    assert alone is not None
+    assert found["slimfit90"].inference_ratio == pytest.approx(alone)
+
+
 def test_error_as_a_metric_is_better_when_lower(folder: Path) -> None:
     for method, values, peak in (("full", (1.0, 1.1, 1.2), 2000), ("layers2", (2.0, 2.1, 2.2), 2500)):
         for seed, value in enumerate(values):

@@ -49,6 +49,9 @@ class ComparisonConfig(BaseModel):
     memory_steps: int = Field(6, ge=0, description="steps under the tracker of tensors; 0 leaves it out")
     time_pairs: int = Field(20, ge=0, description="steps paired with the reference's; 0 leaves it out")
     inference: bool = Field(True, description="also measure the peak of forward passes alone")
+    measured_tasks: list[str] | None = Field(
+        None, description="the tasks of which tensors, times and inference are measured; all if left out"
+    )
 
     @field_validator("seeds", mode="before")
     @classmethod
@@ -94,6 +97,9 @@ class ComparisonConfig(BaseModel):
                         f"{label}: learning_rates={own!r} must be a list of {len(self.learning_rates.grid)}, as many "
                         "as in learning_rates.grid: every method gets the same number of trials"
                     )
+        for task in self.measured_tasks or ():
+            if task not in self.tasks:
+                raise ValueError(f"measured_tasks: {task!r} is none of the tasks{nearest(task, self.tasks)}")
         if self.reference is not None and self.reference not in self.methods:
             raise ValueError(
                 f"reference={self.reference!r} is none of the methods{nearest(self.reference, self.methods)}"
@@ -127,6 +133,8 @@ def make_comparison(
                 raise ConfigError(f"unknown key {key!r}{nearest(str(key), known)}")
     merged["methods"] = _choose_methods(merged, list(methods))
     merged["tasks"] = _choose("task", _mapping("tasks", merged.get("tasks")), list(tasks))
+    if tasks and isinstance(merged.get("measured_tasks"), list):
+        merged["measured_tasks"] = [task for task in merged["measured_tasks"] if task in merged["tasks"]]
     try:
         return ComparisonConfig(**merged)
     except ValidationError as error:

@@ -139,14 +139,14 @@ class Runs:
         """Yield the runs under the tracker of tensors, and the forward passes alone."""
         # Batches of like lengths come longest first, and the probe repeats the first.
         keys = {"max_steps": self.config.memory_steps or 1, "sampling": "group_by_length"}
-        for task, row in self._pairs() if self.config.memory_steps else ():
+        for task, row in self._measured_pairs() if self.config.memory_steps else ():
             yield self._run("memory", task, row, "memory", keys)
-        for task in self.tasks if self.config.inference else ():
+        for task in self._measured_tasks() if self.config.inference else ():
             yield self._run("memory", task, _INFERENCE_ROW, "memory", keys)
 
     def time(self) -> Iterator[Run]:
         """Yield the runs whose steps are paired with the reference's, where both have the same batches."""
-        for task, row in self._pairs() if self.config.time_pairs else ():
+        for task, row in self._measured_pairs() if self.config.time_pairs else ():
             if self._reference is None or row is self._reference_row(row):
                 continue
             run = self._timed(task, row)
@@ -168,6 +168,13 @@ class Runs:
 
     def _pairs(self) -> Iterator[tuple[str, Row]]:
         return itertools.product(self.tasks, self.rows)
+
+    def _measured_tasks(self) -> list[str]:
+        asked = self.config.measured_tasks
+        return [task for task in self.tasks if asked is None or task in asked]
+
+    def _measured_pairs(self) -> Iterator[tuple[str, Row]]:
+        return itertools.product(self._measured_tasks(), self.rows)
 
     def _run(self, kind: Kind, task: str, row: Row, suffix: str, keys: dict[str, Any], seed: int | None = None) -> Run:
         seed = self.config.seeds[0] if seed is None else seed

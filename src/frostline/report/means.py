@@ -15,7 +15,8 @@ def over_tasks(report: Report, entries: Mapping[str, tuple[Entry, ...]]) -> tupl
     """Return an entry for each method that is complete on all tasks; nothing for a single task, or for errors.
 
     The score of a seed is its mean over the tasks, and mean and deviation are over those. The peak is the mean of the
-    tasks' peaks, its ratios are of such means; time ratios are averaged as ratios are, by the geometric mean.
+    tasks' peaks, its ratios are of such means; time ratios, and those to inference, are averaged as ratios are, by the
+    geometric mean, over the tasks of which any method has one (`measured_tasks` may leave some out).
     """
     metrics = {entry.metric for found in entries.values() for entry in found}
     if len(report.tasks) < 2 or metrics & ERRORS:
@@ -27,6 +28,9 @@ def over_tasks(report: Report, entries: Mapping[str, tuple[Entry, ...]]) -> tupl
         == len(report.tasks)
     }
     reference = complete.get(report.reference or "")
+    rivals = [entry for found in entries.values() for entry in found if entry.method != report.reference]
+    timed = {entry.task for entry in rivals if entry.time_ratio is not None}
+    inferred = {entry.task for found in entries.values() for entry in found if entry.inference_ratio is not None}
     averaged = []
     for method, found in complete.items():
         scores: dict[int | None, float] = {
@@ -37,7 +41,6 @@ def over_tasks(report: Report, entries: Mapping[str, tuple[Entry, ...]]) -> tupl
         }
         peaks = [entry.peak for entry in found if entry.peak is not None]
         peak = statistics.fmean(peaks) if len(peaks) == len(found) else None
-        times = [entry.time_ratio for entry in found if entry.time_ratio is not None and entry.time_ratio > 0]
         averaged.append(
             Entry(
                 task=MEAN,
@@ -50,8 +53,8 @@ def over_tasks(report: Report, entries: Mapping[str, tuple[Entry, ...]]) -> tupl
                 difference=statistics.fmean(scores[s] - base[s] for s in scores) if reference else None,
                 peak=peak,
                 peak_ratio=ratio(peak, _mean_peak(reference)),
-                inference_ratio=_mean_ratio([entry.inference_ratio for entry in found]),
-                time_ratio=statistics.geometric_mean(times) if len(times) == len(found) else None,
+                inference_ratio=_mean_ratio([entry.inference_ratio for entry in found if entry.task in inferred]),
+                time_ratio=_mean_ratio([entry.time_ratio for entry in found if entry.task in timed]),
                 trainable=middle(entry.trainable for entry in found),
                 active_share=middle(entry.active_share for entry in found),
             )
