@@ -95,7 +95,11 @@ def test_norms_that_are_written_out_and_gated_ffns() -> None:
         anatomy = found(name)
         norms = [unit.name for unit in anatomy.units if unit.kind == "norm"]
         assert norms == [unit.name for unit in anatomy.units if "norm" in unit.name]
-        assert anatomy.feed_forwards == ()
+        assert [pair.block for pair in anatomy.feed_forwards] == list(range(len(anatomy.blocks)))
+        assert all(pair.gate is not None and pair.gate != pair.lin1 for pair in anatomy.feed_forwards)
+        kinds = {unit.name: unit.kind for unit in anatomy.units}
+        for pair in anatomy.feed_forwards:
+            assert [kinds[f"{layer}.weight"] for layer in pair.layers] == ["ffn_in", "ffn_in", "ffn_out"]
 
 
 def test_scores_of_positions_do_not_take_query_for_key() -> None:

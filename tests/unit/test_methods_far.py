@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import DistilBertConfig, DistilBertForSequenceClassification
 
+from architectures import ARCHITECTURES
 from frostline import Tuner, prepare
 from frostline.errors import ConfigError, PlanError, UnsupportedModel
 from frostline.methods.split_linear import SplitColumns, SplitRows
@@ -170,6 +171,38 @@ def assert_unchanged(before: dict[str, Tensor], after: dict[str, Tensor]) -> Non
 
 
 @both_nodes
+@pytest.mark.parametrize("name", ["Llama", "T5 v1.1", "GPT-2"])
+def test_gates_and_layers_that_lie_the_other_way_take_part(nodes: str, name: str) -> None:
+    architecture = ARCHITECTURES[name]
+    model = architecture.make()
+    start = weights(model)
+    tuner = prepare(model, "far", example=architecture.batch(), retention=0.25, priming=0.2, total_steps=5, nodes=nodes)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)  # AdamW's first step moves all alike
+    tuner.attach(optimizer)
+    tuner.before_step()
+    model(**architecture.batch()).loss.backward()
+    optimizer.step()
+    tuner.after_step()
+    optimizer.zero_grad()
+    now = weights(model)
+    tuner.before_step()
+    assert tuner.trainable_parameters == tuner.plan.trainable_parameters
+    expected: dict[str, list[int]] = {}
+    for pair in tuner.anatomy.feed_forwards:
+        moved = {layer: (now[f"{layer}.weight"] - start[f"{layer}.weight"]).abs() for layer in pair.layers}
+        if name == "GPT-2":
+            moved = {layer: tensor.t() for layer, tensor in moved.items()}
+        if nodes == "hidden":
+            inner = sum(moved[layer].sum(1) for layer in pair.widening) + moved[pair.lin2].sum(0)
+            expected |= dict.fromkeys(pair.widening, top(inner, math.ceil(0.25 * pair.hidden)))
+        else:
+            expected |= {layer: top(moved[layer].sum(1), math.ceil(0.25 * len(moved[layer]))) for layer in pair.layers}
+    assert learners(tuner) == expected
+    assert len(tuner.anatomy.feed_forwards[0].widening) == (1 if name == "GPT-2" else 2)
+    assert_unchanged(now, weights(model))
+
+
+@both_nodes
 def test_random_choice_is_by_seed_and_differs_between_layers(nodes: str) -> None:
     def chosen(seed: int) -> dict[str, list[int]]:
         tuner, _ = prepared(tiny_bert(), choose="random", priming=0, nodes=nodes, seed=seed)
@@ -293,11 +326,9 @@ def test_an_optimizer_whose_moments_cannot_be_cut_is_refused() -> None:
 
 
 def test_a_model_without_ffn_pairs_is_refused_by_block() -> None:
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    model = GPT2LMHeadModel(GPT2Config(vocab_size=60, n_embd=32, n_layer=2, n_head=4, bos_token_id=0, eos_token_id=0))
-    with pytest.raises(UnsupportedModel, match=r"'transformer\.h\.0' has none among transformer\.h\.0\.attn"):
-        prepare(model, "far")
+    architecture = ARCHITECTURES["ModernBERT"]  # one Linear gives the gate and what it scales
+    with pytest.raises(UnsupportedModel, match=r"'model\.layers\.0' has none among model\.layers\.0\.attn"):
+        prepare(architecture.make(), "far", example=architecture.batch())
 
 
 @pytest.mark.parametrize("frozen", [f"{LIN1[1]}.weight", f"{LIN2[1]}.weight", f"{LIN1[1]}.bias", f"{LIN2[1]}.bias"])

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from frostline.methods.split_linear import SplitColumns, SplitRows
 from tiny_models import same_bits
@@ -21,6 +22,13 @@ EXACT = {"rtol": 0.0, "atol": 1e-12}  # sums of few float64 products in another 
 def plain(inputs: int, outputs: int, *, bias: bool = True, dtype: torch.dtype = torch.float64) -> nn.Linear:
     torch.manual_seed(inputs * 31 + outputs)
     return nn.Linear(inputs, outputs, bias=bias, dtype=dtype)
+
+
+def conv1d(linear: nn.Linear) -> Conv1D:
+    """Return the same map as a layer of GPT-2's, whose weight lies the other way."""
+    turned = Conv1D(linear.out_features, linear.in_features).to(linear.weight.dtype)
+    turned.load_state_dict({"weight": linear.weight.detach().t().contiguous(), "bias": linear.bias.detach()})
+    return turned
 
 
 def rows(linear: nn.Linear, learners: list[int], **how: Any) -> SplitRows:
@@ -97,6 +105,43 @@ def test_columns_equal_the_plain_layer_forward_and_backward(case: Case) -> None:
         assert split.weight.grad is None
     if grad_bias is not None:
         torch.testing.assert_close(split.bias.grad, grad_bias, **EXACT)
+
+
+@pytest.mark.parametrize("learners", [[], [1], [0, 3], [0, 1, 2, 3]])
+@pytest.mark.parametrize("make", [rows, columns])
+class TestConv1D:
+    """A layer whose weight lies the other way splits into the very layer that its twin splits into."""
+
+    def test_it_computes_as_its_twin_does(self, make: Any, learners: list[int]) -> None:
+        linear = plain(4, 4)
+        split, twin = make(conv1d(linear), learners), make(linear, learners)
+        for layer in (split, twin):
+            layer(draw_input((2, 3), 4).requires_grad_()).square().sum().backward()
+        assert [same_bits(p.detach(), q.detach()) for p, q in zip(split.parameters(), twin.parameters(), strict=True)]
+        for p, q in zip(split.parameters(), twin.parameters(), strict=True):
+            assert (p.grad is None) == (q.grad is None)
+            assert p.grad is None or q.grad is None or same_bits(p.grad, q.grad)
+
+    def test_to_the_outside_it_is_the_plain_layer(self, make: Any, learners: list[int]) -> None:
+        linear, other = conv1d(plain(4, 4)), conv1d(plain(4, 4)).requires_grad_(False)
+        with torch.no_grad():
+            other.weight.mul_(3)
+        before = copy.deepcopy(linear.state_dict())
+        split = make(linear, learners)
+        assert all(same_bits(split.state_dict()[name], value) for name, value in before.items())
+        assert all(value.is_contiguous() for value in split.state_dict().values())
+        split.load_state_dict(other.state_dict())
+        restored = split.restore()
+        assert type(restored) is Conv1D
+        assert all(same_bits(restored.state_dict()[name], value) for name, value in other.state_dict().items())
+        assert torch.equal(restored(draw_input((2,), 4)), other(draw_input((2,), 4)))
+
+    def test_gradients_and_moments_are_cut_to_the_learners(self, make: Any, learners: list[int]) -> None:
+        linear = conv1d(plain(4, 4))
+        gradient = torch.arange(16.0, dtype=torch.float64).view(4, 4)
+        (whole, *_) = make(linear, learners).replacements
+        assert whole.shape == (4, 4)
+        assert torch.equal(whole.take(gradient), gradient.t()[learners] if make is rows else gradient[learners])
 
 
 def test_rows_without_reordering_give_learners_first() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from frostline.anatomy.blocks import block_stacks
+from frostline.anatomy.linears import features, is_linear
 from frostline.anatomy.recorder import Trace, Use
 from frostline.anatomy.trace import trace_forward
 from frostline.anatomy.values import Anatomy, FeedForward, Kind, Region, Unit
@@ -46,7 +47,7 @@ def discover(model: nn.Module, example: Mapping[str, Any] | None = None) -> Anat
     feed_forwards, adapters = _pairs(model, trace, places)
     pair_kinds: dict[str, Kind] = dict.fromkeys(adapters, "adapter")
     for pair in feed_forwards:
-        pair_kinds[f"{pair.lin1}.weight"] = "ffn_in"
+        pair_kinds |= {f"{layer}.weight": "ffn_in" for layer in pair.widening}
         pair_kinds[f"{pair.lin2}.weight"] = "ffn_out"
 
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
@@ -158,25 +159,33 @@ def _pairs(model: nn.Module, trace: Trace, places: _Places) -> tuple[list[FeedFo
         uses.setdefault(use.parameter, []).append(use)
     pairs: list[FeedForward] = []
     adapters: list[str] = []
-    for weight2, weight1 in trace.feeds.items():
-        first_uses, second_uses = uses.get(weight1, []), uses.get(weight2, [])
-        runs = [use.entered for use in first_uses]
-        if runs != [use.entered for use in second_uses] or len(set(runs)) < len(runs):
-            continue  # shared with another layer
-        where = {(use.inside, places.of(use)) for use in (*first_uses, *second_uses)}
-        if len(where) != 1:
+    for weight2, feeders in trace.feeds.items():
+        weights1 = sorted(feeders, key=list(uses).index)
+        where = _same_place([uses.get(weight, []) for weight in (*weights1, weight2)], places)
+        if where is None:
             continue
-        ((inside, (_, block)),) = where
-        if not inside or block is None:
+        layers = [weight.removesuffix(".weight") for weight in (*weights1, weight2)]
+        sizes = [features(module) for module in map(model.get_submodule, layers) if is_linear(module)]
+        if len(sizes) < len(layers):
             continue
-        lin1, lin2 = weight1.removesuffix(".weight"), weight2.removesuffix(".weight")
-        first, second = model.get_submodule(lin1), model.get_submodule(lin2)
-        if type(first) is not nn.Linear or type(second) is not nn.Linear:
+        (width, hidden), *others, second = sizes
+        if not others and hidden < min(width, second[1]):
+            adapters += [*weights1, weight2]
+        elif trace.attention.keys() & {*weights1, weight2}:
             continue
-        if first.out_features < min(first.in_features, second.out_features):
-            adapters += [weight1, weight2]
-        elif weight1 in trace.attention or weight2 in trace.attention:
-            continue
-        elif (first.in_features, first.out_features) == (second.out_features, second.in_features):
-            pairs.append(FeedForward(block, lin1, lin2, first.in_features, first.out_features))
+        elif second == (hidden, width) and all(other == (width, hidden) for other in others):
+            *gate, lin1, lin2 = layers
+            pairs.append(FeedForward(where, lin1, lin2, width, hidden, *gate))
     return pairs, adapters
+
+
+def _same_place(uses: Sequence[Sequence[Use]], places: _Places) -> int | None:
+    """Return the block in which all weights are used, the same times and once at a time; None where they are not."""
+    runs = [use.entered for use in uses[0]]
+    if any([use.entered for use in found] != runs for found in uses) or len(set(runs)) < len(runs):
+        return None  # shared with another layer
+    where = {(use.inside, places.of(use)[1]) for found in uses for use in found}
+    if len(where) != 1:
+        return None
+    ((inside, block),) = where
+    return block if inside else None

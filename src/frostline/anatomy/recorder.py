@@ -37,6 +37,7 @@ _STAND_INS = _ELEMENTWISE | frozenset(
     {"float", "double", "half", "bfloat16", "type", "type_as", "get", "getitem", "t", "transpose", "permute"}
     | {"view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "expand", "expand_as", "repeat"}
 )
+_RESHAPING = frozenset({"view", "reshape", "flatten", "unflatten"})
 _SHAPE_ONLY = frozenset({"size", "dim", "numel", "stride", "is_contiguous", "data_ptr"})
 
 
@@ -67,13 +68,14 @@ class Trace:
         uses: every use of a parameter, in forward order.
         order: the blocks as they ran, one entry for each run.
         attention: weight name -> the roles it plays in attention (`query`, `key`, `value`, `output`).
-        feeds: weight of a Linear -> the one Linear weight that feeds it through elementwise functions only.
+        feeds: weight of a Linear -> the weights of those that feed it through elementwise functions only: of one, or of
+            two whose outputs are multiplied.
     """
 
     uses: list[Use] = field(default_factory=list)
     order: list[str] = field(default_factory=list)
     attention: dict[str, set[str]] = field(default_factory=dict)
-    feeds: dict[str, str] = field(default_factory=dict)
+    feeds: dict[str, frozenset[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,8 @@ class Recorder(TorchFunctionMode):
         if name == "matmul" and len(inputs) == 2 and id(inputs[1]) in self._names and inputs[1].dim() == 2:
             name = "linear"  # written out, as Falcon's: input @ weight.T
         self._record_uses(name, args, kwargs or {}, inputs)
+        if name in _RESHAPING and len(inputs) == 1 and isinstance(result, Tensor) and inputs[0].dim():
+            name = "contiguous" if result.shape[-1:] == inputs[0].shape[-1:] else name  # each row of features is whole
         origin = self._origin_of(name, args, kwargs or {}, inputs)
         for output in tree_leaves(result):
             if isinstance(output, Tensor) and id(output) not in self._names:
@@ -161,9 +165,11 @@ class Recorder(TorchFunctionMode):
             if len(first.linears) == len(second.linears) == 1 and not first.softmax:
                 self._score(first, second)
         linears = frozenset(itertools.chain.from_iterable(o.linears for o in origins))
+        gates = name == "mul" and [len(o.linears) for o in origins] == [1, 1]
         elementwise = (
             name in _ELEMENTWISE
-            and len(linears) == 1
+            and bool(linears)
+            and (gates or len({o.linears for o in origins}) == 1)
             and all(o.elementwise for o in origins)
             and not any(id(t) in self._names for t in inputs)
         )
@@ -179,8 +185,8 @@ class Recorder(TorchFunctionMode):
     def _linear(self, weight: str, source: _Origin) -> _Origin:
         if source.attention:
             self.trace.attention.setdefault(weight, set()).add("output")
-        (feeder,) = source.linears if source.elementwise else ("",)
-        if not feeder or self.trace.feeds.setdefault(weight, feeder) != feeder:
+        feeders = source.linears if source.elementwise else frozenset[str]()
+        if not feeders or self.trace.feeds.setdefault(weight, feeders) != feeders:
             self._unfed.add(weight)
         return _Origin(frozenset({weight}), True)
 
@@ -199,7 +205,7 @@ class Recorder(TorchFunctionMode):
 
     def finish(self) -> Trace:
         spoilt = self._spoilt
-        self.trace.feeds = {w: f for w, f in self.trace.feeds.items() if f not in spoilt and w not in self._unfed}
+        self.trace.feeds = {w: f for w, f in self.trace.feeds.items() if not f & spoilt and w not in self._unfed}
         return self.trace
 
 

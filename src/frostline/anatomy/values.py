@@ -62,10 +62,14 @@ class Unit:
 class FeedForward:
     """A block's pair of Linear layers with only elementwise functions between them.
 
+    In a gated FFN (GLU variants, arXiv 2002.05202) two Linear layers widen, and what they give is multiplied, feature
+    by feature.
+
     Attributes:
         block: depth of the block.
         lin1, lin2: module names; lin1 widens `width` to `hidden`, lin2 narrows it back.
         width, hidden: number of features outside and inside.
+        gate: the other Linear that widens, of a gated FFN; the one of the two that runs first.
     """
 
     block: int
@@ -73,6 +77,17 @@ class FeedForward:
     lin2: str
     width: int
     hidden: int
+    gate: str | None = None
+
+    @property
+    def widening(self) -> tuple[str, ...]:
+        """The one or two Linear layers that widen, in forward order."""
+        return (self.lin1,) if self.gate is None else (self.gate, self.lin1)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """All Linear layers, in forward order."""
+        return (*self.widening, self.lin2)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ reconfigured so that a frozen node has no gradient and no optimizer state, and m
 
 Two definitions of a node:
     output   one output feature of either FFN layer: its row and bias (the paper's; the rows of lin2 are chosen apart)
-    hidden   one hidden unit: row j of lin1 with column j of lin2, chosen together; lin2 then keeps only the learners'
-             share of its input for backward (ours)
+    hidden   one hidden unit: row j of lin1, and of the gate where there is one, with column j of lin2, chosen
+             together; lin2 then keeps only the learners' share of its input for backward (ours)
 
 Remembered during priming: the FFN weights at the start, released at the decision. Ours: embeddings, attention, norms
 and head stay trainable (from the paper's parameter counts); the learners' moments are carried over.
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import torch
@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
 from frostline.anatomy import Anatomy, FeedForward, Unit
+from frostline.anatomy.linears import Linear, by_rows
 from frostline.errors import ConfigError, PlanError, UnsupportedModel
 from frostline.methods import base
 from frostline.methods.base import Replacement
@@ -60,7 +61,7 @@ class Far(base.Method):
         """Bind to a model and remember its FFN weights; a block without an FFN pair raises UnsupportedModel."""
         super().prepare(model, anatomy)
         frozen_layers = {name.rpartition(".")[0] for name in anatomy.frozen}
-        with_pair = {pair.block for pair in anatomy.feed_forwards if not {pair.lin1, pair.lin2} & frozen_layers}
+        with_pair = {pair.block for pair in anatomy.feed_forwards if not frozen_layers & {*pair.layers}}
         for depth, block in enumerate(anatomy.blocks):
             if depth not in with_pair:
                 linears = [u.name for u in anatomy.in_blocks(range(depth, depth + 1)) if len(u.shape) > 1]
@@ -99,13 +100,17 @@ class Far(base.Method):
         if self._learners:
             return total - sum(unit.parameter_count for unit in self._units if not unit.parameters)
         for pair in self.anatomy.feed_forwards:
-            kept = self._learner_count(pair.hidden)
+            inner = pair.hidden - self._learner_count(pair.hidden)
+            outer = pair.width - self._learner_count(pair.width)
+            total -= sum(inner * (pair.width + self._has_bias(layer)) for layer in pair.widening)
             if self.settings.nodes == "hidden":
-                total -= (pair.hidden - kept) * (2 * pair.width + 1)
+                total -= inner * pair.width
             else:
-                total -= (pair.hidden - kept) * (pair.width + 1)
-                total -= (pair.width - self._learner_count(pair.width)) * (pair.hidden + 1)
+                total -= outer * (pair.hidden + self._has_bias(pair.lin2))
         return total
+
+    def _has_bias(self, layer: str) -> bool:
+        return any(unit.name == f"{layer}.bias" for unit in self.anatomy.units)
 
     def reconfigure(self, model: nn.Module, step: int) -> tuple[Replacement, ...]:
         """Decide and split when priming is over."""
@@ -158,7 +163,7 @@ class Far(base.Method):
         return steps
 
     def _layers(self) -> list[str]:
-        return [name for pair in self.anatomy.feed_forwards for name in (pair.lin1, pair.lin2)]
+        return [name for pair in self.anatomy.feed_forwards for name in pair.layers]
 
     def _learner_count(self, nodes: int) -> int:
         retention: float = self.settings.retention
@@ -167,18 +172,24 @@ class Far(base.Method):
     def _choose(self, model: nn.Module) -> dict[str, list[int]]:
         chosen: dict[str, list[int]] = {}
         for pair in self.anatomy.feed_forwards:
-            moved1, moved2 = self._moved(model, pair.lin1), self._moved(model, pair.lin2)
+            rows = [self._moved(model, layer, 1) for layer in pair.widening]
             if self.settings.nodes == "hidden":
-                both = None if moved1 is None or moved2 is None else moved1.sum(1) + moved2.sum(0)
-                chosen[pair.lin1] = self._top(pair.lin1, pair.hidden, both)
+                parts = [part for part in (*rows, self._moved(model, pair.lin2, 0)) if part is not None]
+                together = torch.stack(parts).sum(0) if parts else None
+                chosen |= dict.fromkeys(pair.widening, self._top(pair.lin1, pair.hidden, together))
             else:
-                chosen[pair.lin1] = self._top(pair.lin1, pair.hidden, None if moved1 is None else moved1.sum(1))
-                chosen[pair.lin2] = self._top(pair.lin2, pair.width, None if moved2 is None else moved2.sum(1))
+                for layer, moved in zip(pair.widening, rows, strict=True):
+                    chosen[layer] = self._top(layer, pair.hidden, moved)
+                chosen[pair.lin2] = self._top(pair.lin2, pair.width, self._moved(model, pair.lin2, 1))
         return chosen
 
-    def _moved(self, model: nn.Module, name: str) -> Tensor | None:
+    def _moved(self, model: nn.Module, name: str, over: int) -> Tensor | None:
+        """Return how far each output feature of a layer moved (summed over 1), or each input feature (over 0)."""
         start = self._start.pop(name, None)
-        return None if start is None else (_weight(model, name) - start.to(_weight(model, name).device)).abs_().float()
+        if start is None:
+            return None
+        weight = _weight(model, name)
+        return by_rows(_linear(model, name), (weight - start.to(weight.device)).abs_().float()).sum(over)
 
     def _top(self, name: str, nodes: int, moved: Tensor | None) -> list[int]:
         count = self._learner_count(nodes)
@@ -190,16 +201,7 @@ class Far(base.Method):
         replacements: list[Replacement] = []
         self._start = {}
         for pair in self.anatomy.feed_forwards:
-            lin1, lin2 = (model.get_submodule(name) for name in (pair.lin1, pair.lin2))
-            assert isinstance(lin1, nn.Linear)
-            assert isinstance(lin2, nn.Linear)
-            first = SplitRows(lin1, learners[pair.lin1])
-            second: SplitRows | SplitColumns
-            if self.settings.nodes == "hidden":
-                second = SplitColumns(lin2, learners[pair.lin1])
-            else:
-                second = SplitRows(lin2, learners[pair.lin2], input_order=first.order, reorder=True)
-            for name, split in ((pair.lin1, first), (pair.lin2, second)):
+            for name, split in self._splits_of(model, pair, learners):
                 model.set_submodule(name, split)
                 self._splits[name] = split
                 replacements += split.replacements
@@ -207,9 +209,25 @@ class Far(base.Method):
         self._units = self._units_after(self.anatomy)
         return tuple(replacements)
 
+    def _splits_of(
+        self, model: nn.Module, pair: FeedForward, learners: Mapping[str, list[int]]
+    ) -> Iterator[tuple[str, SplitRows | SplitColumns]]:
+        """Yield the split layers of a pair. Nodes in between lie learners first, but where two layers choose apart."""
+        apart = self.settings.nodes == "output" and pair.gate is not None
+        order = None
+        for name in pair.widening:
+            split = SplitRows(_linear(model, name), learners[name], reorder=apart)
+            order = None if apart else split.order
+            yield name, split
+        lin2 = _linear(model, pair.lin2)
+        if self.settings.nodes == "hidden":
+            yield pair.lin2, SplitColumns(lin2, learners[pair.lin1])
+        else:
+            yield pair.lin2, SplitRows(lin2, learners[pair.lin2], input_order=order, reorder=True)
+
     def _units_after(self, anatomy: Anatomy) -> tuple[Unit, ...]:
         units: list[Unit] = []
-        layers = {name: pair for pair in anatomy.feed_forwards for name in (pair.lin1, pair.lin2)}
+        layers = {name: pair for pair in anatomy.feed_forwards for name in pair.layers}
         for unit in anatomy.units:
             layer, _, tensor = unit.name.rpartition(".")
             split = self._splits.get(layer)
@@ -220,9 +238,14 @@ class Far(base.Method):
         return tuple(units)
 
 
+def _linear(model: nn.Module, layer: str) -> Linear:
+    module = model.get_submodule(layer)
+    assert isinstance(module, Linear)
+    return module
+
+
 def _weight(model: nn.Module, layer: str) -> Tensor:
-    weight = model.get_submodule(layer).weight
-    assert isinstance(weight, Tensor)
+    weight: Tensor = _linear(model, layer).weight
     return weight.detach()
 
 

@@ -7,8 +7,8 @@ so the optimizer's state, exists for the learners alone.
     SplitRows      learners are output features: rows of W. The gradient needs the whole input.
     SplitColumns   learners are input features: columns of W. The gradient needs only the learners' inputs.
 
-To the outside both are the Linear they replace: `state_dict()` and `load_state_dict()` speak of the original names,
-shapes and order, so that every checkpoint is a plain model's.
+To the outside both are the Linear they replace, an nn.Linear or GPT-2's Conv1D: `state_dict()` and `load_state_dict()`
+speak of the original names, shapes and order, so that every checkpoint is a plain model's.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from frostline.anatomy.linears import Linear, by_rows, features
 from frostline.methods.base import Replacement
 from frostline.storage.codecs import Codec, Exact
 from frostline.storage.first_order import first_order
@@ -46,9 +47,9 @@ class _Split(nn.Module, ABC):
     bias: nn.Parameter | None
     replacements: list[Replacement]
 
-    def __init__(self, linear: nn.Linear, learners: Sequence[int], count: int) -> None:
+    def __init__(self, linear: Linear, learners: Sequence[int], count: int) -> None:
         super().__init__()
-        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.in_features, self.out_features = features(linear)
         self.training = linear.training
         self.learner_count = len(learners)
         chosen = set(learners)
@@ -89,7 +90,11 @@ class _Split(nn.Module, ABC):
     def adopt(self, tensors: dict[str, Tensor]) -> None:
         """Take up a plain layer's weight and bias."""
 
-    def restore(self) -> nn.Linear:
+    def _by_rows(self, weight: Tensor) -> Tensor:
+        """Return a tensor that lies like the plain weight with an output feature in each row, or the other way."""
+        return by_rows(self._plain[0], weight)
+
+    def restore(self) -> Linear:
         """Return the plain layer, its own parameters holding the merged values."""
         (plain,) = self._plain
         for name, value in self.plain_tensors().items():
@@ -145,15 +150,15 @@ class SplitRows(_Split):
     input_inverse: Tensor | None
 
     def __init__(
-        self, linear: nn.Linear, learners: Sequence[int], *, input_order: Tensor | None = None, reorder: bool = False
+        self, linear: Linear, learners: Sequence[int], *, input_order: Tensor | None = None, reorder: bool = False
     ) -> None:
-        super().__init__(linear, learners, linear.out_features)
+        super().__init__(linear, learners, features(linear)[1])
         self.reorder = reorder
         self.register_buffer("input_order", input_order, persistent=False)
         self.register_buffer(
             "input_inverse", None if input_order is None else torch.argsort(input_order), persistent=False
         )
-        weight = linear.weight.detach()
+        weight = self._by_rows(linear.weight.detach())
         if input_order is not None:
             weight = weight.index_select(1, input_order)
         self.replacements = [self._take_over(weight.index_select(0, self.order))]
@@ -186,7 +191,7 @@ class SplitRows(_Split):
         return tensor.index_select(0, self.order[: self.learner_count])
 
     def _learners_of(self, weight: Tensor) -> Tensor:
-        rows = self._rows_of(weight)
+        rows = self._rows_of(self._by_rows(weight))
         return rows if self.input_order is None else rows.index_select(1, self.input_order)
 
     def plain_tensors(self) -> dict[str, Tensor]:
@@ -194,12 +199,13 @@ class SplitRows(_Split):
         weight = self._together().detach().index_select(0, self.inverse)
         if self.input_inverse is not None:
             weight = weight.index_select(1, self.input_inverse)
+        weight = self._by_rows(weight).contiguous()
         bias = self._full_bias()
         return {"weight": weight} if bias is None else {"weight": weight, "bias": bias.index_select(0, self.inverse)}
 
     def adopt(self, tensors: dict[str, Tensor]) -> None:
         """Take up a plain layer's weight and bias."""
-        weight = tensors["weight"].to(self.nodes)
+        weight = self._by_rows(tensors["weight"].to(self.nodes))
         if self.input_order is not None:
             weight = weight.index_select(1, self.input_order)
         self._together().copy_(weight.index_select(0, self.order))
@@ -216,9 +222,9 @@ class SplitColumns(_Split):
         learners: indices of the input features whose columns go on learning. The input must arrive learners first.
     """
 
-    def __init__(self, linear: nn.Linear, learners: Sequence[int]) -> None:
-        super().__init__(linear, learners, linear.in_features)
-        self.replacements = [self._take_over(linear.weight.detach().t().index_select(0, self.order))]
+    def __init__(self, linear: Linear, learners: Sequence[int]) -> None:
+        super().__init__(linear, learners, features(linear)[0])
+        self.replacements = [self._take_over(self._by_rows(linear.weight.detach()).t().index_select(0, self.order))]
         self.register_parameter("bias", linear.bias)
 
     def forward(self, input: Tensor) -> Tensor:
@@ -241,16 +247,16 @@ class SplitColumns(_Split):
         return keep(input[..., : self.learner_count].to(dtype).contiguous(), self._storage, self._site)
 
     def _learners_of(self, weight: Tensor) -> Tensor:
-        return weight.t().index_select(0, self.order[: self.learner_count])
+        return self._by_rows(weight).t().index_select(0, self.order[: self.learner_count])
 
     def plain_tensors(self) -> dict[str, Tensor]:
         """Return weight and bias in the plain order."""
-        weight = self._together().detach().index_select(0, self.inverse).t().contiguous()
+        weight = self._by_rows(self._together().detach().index_select(0, self.inverse).t()).contiguous()
         return {"weight": weight} if self.bias is None else {"weight": weight, "bias": self.bias.detach().clone()}
 
     def adopt(self, tensors: dict[str, Tensor]) -> None:
         """Take up a plain layer's weight and bias."""
-        self._together().copy_(tensors["weight"].to(self.nodes).t().index_select(0, self.order))
+        self._together().copy_(self._by_rows(tensors["weight"].to(self.nodes)).t().index_select(0, self.order))
         if self.bias is not None:
             self.bias.data.copy_(tensors["bias"])
 
