@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from frostline.anatomy import Anatomy
 from frostline.errors import ConfigError, FrostlineError, StorageError, nearest
@@ -18,7 +19,7 @@ from frostline.storage.choice import STOCK, Storage, require_way
 from frostline.storage.operations.activation import StoredActivation, activation_way
 from frostline.storage.operations.attention import NAME, AttentionStorage
 from frostline.storage.operations.dropout import StoredDropout
-from frostline.storage.operations.linear import StoredLinear
+from frostline.storage.operations.linear import StoredConv1D, StoredLinear
 from frostline.storage.operations.norm import StoredLayerNorm, StoredRMSNorm
 from frostline.storage.operations.recompute import StoredBlock
 from frostline.storage.operations.swiglu import StoredGatedMLP
@@ -107,7 +108,8 @@ class Attached:
             vars(module).update(_storage=codecs.get(way), _site=name)
             self._plain[module] = type(module)
         elif kind in ("linear", "ffn_out"):
-            self._swap(module, StoredLinear, _storage=codecs.get(way), _site=name)
+            linear = StoredConv1D if isinstance(module, Conv1D) else StoredLinear
+            self._swap(module, linear, _storage=codecs.get(way), _site=name)
         elif kind == "norm":
             frozen = codecs.get(self._frozen(name, kind, way))
             mixin = StoredRMSNorm if isinstance(module, nn.RMSNorm) else StoredLayerNorm

@@ -6,16 +6,17 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from frostline.anatomy import Anatomy
 from frostline.storage.operations.activation import StoredActivation, kind_of
 from frostline.storage.operations.cross_entropy import in_chunks
 from frostline.storage.operations.dropout import StoredDropout
-from frostline.storage.operations.linear import StoredLinear
+from frostline.storage.operations.linear import StoredConv1D, StoredLinear
 from frostline.storage.operations.norm import StoredLayerNorm, StoredRMSNorm
 from frostline.storage.operations.swiglu import StoredGatedMLP, is_gated
 
-_LINEAR = (nn.Linear.forward, StoredLinear.forward)
+_LINEAR = (nn.Linear.forward, Conv1D.forward, StoredLinear.forward, StoredConv1D.forward)
 _NORM = (nn.LayerNorm.forward, nn.RMSNorm.forward, StoredLayerNorm.forward, StoredRMSNorm.forward)
 _DROPOUT = (nn.Dropout.forward, StoredDropout.forward)
 
@@ -65,8 +66,13 @@ def chunked_loss(model: nn.Module) -> Callable[..., Any] | None:
 
 
 def consumer(model: nn.Module, anatomy: Anatomy, activation: str) -> Callable[[], bool] | None:
-    """Return a function that tells whether the Linear behind an FFN's activation needs its whole input; or None."""
+    """Return a function that tells whether the Linear behind an FFN's activation needs its whole input; or None.
+
+    None where a gate lies between: what is multiplied with the activation's output reads it, whatever trains.
+    """
     for pair in anatomy.feed_forwards:
+        if pair.gate is not None:
+            continue
         block = anatomy.blocks[pair.block]
         inside = [name for name, m in model.get_submodule(block).named_modules(prefix=block) if _is_activation(m)]
         if inside == [activation]:

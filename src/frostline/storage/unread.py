@@ -25,7 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_leaves, tree_map
 
 from frostline.storage.operations.activation import StoredActivation
-from frostline.storage.operations.linear import StoredLinear
+from frostline.storage.operations.linear import StoredConv1D, StoredLinear
 from frostline.storage.operations.norm import StoredLayerNorm
 from frostline.storage.tape import Tape, Unread, on_tape
 
@@ -93,7 +93,7 @@ class _Trial:
         order: list[nn.Module] = []
         with ExitStack() as hooks, torch.no_grad():
             for module in self._block.modules():
-                if isinstance(module, StoredLinear | StoredActivation | StoredLayerNorm):
+                if isinstance(module, StoredLinear | StoredConv1D | StoredActivation | StoredLayerNorm):
                     handle = module.register_forward_pre_hook(lambda module, _: order.append(module))
                     hooks.callback(handle.remove)
             self._run()
@@ -131,7 +131,7 @@ class _Trial:
 
 
 def _candidates(order: Sequence[nn.Module]) -> Iterable[Unread]:
-    linears = [place for place, module in enumerate(order) if isinstance(module, StoredLinear)]
+    linears = [place for place, module in enumerate(order) if isinstance(module, StoredLinear | StoredConv1D)]
     if not linears:
         return
     last = linears[-1]

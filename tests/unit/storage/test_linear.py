@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from frostline.errors import StorageError
 from frostline.storage.codecs import Exact
@@ -17,15 +20,21 @@ def _layer(dtype: torch.dtype = torch.float64) -> nn.Linear:
     return nn.Linear(6, 4, dtype=dtype)
 
 
+def _turned() -> Conv1D:
+    torch.manual_seed(0)
+    return Conv1D(4, 6).double()
+
+
 @pytest.mark.parametrize("shape", [(6,), (5, 6), (2, 3, 6), (0, 6)])
 @pytest.mark.parametrize("trains", [("weight", "bias"), ("weight",), ("bias",), ()])
-def test_gradients_equal_stock(shape: tuple[int, ...], trains: tuple[str, ...]) -> None:
-    layer, input = _layer(), torch.randn(shape, dtype=torch.float64, requires_grad=True)
+@pytest.mark.parametrize("make", [_layer, _turned])
+def test_gradients_equal_stock(make: Any, shape: tuple[int, ...], trains: tuple[str, ...]) -> None:
+    layer, input = make(), torch.randn(shape, dtype=torch.float64, requires_grad=True)
     for name, parameter in layer.named_parameters():
         parameter.requires_grad_(name in trains)
     tensors = [input, *(p for p in layer.parameters() if p.requires_grad)]
     stock = gradients(layer(input), tensors)
-    ours = linear(input, layer.weight, layer.bias, Exact(), "here")
+    ours = linear(input, layer.weight, layer.bias, Exact(), "here", turned=make is _turned)
     assert torch.equal(ours, layer(input))
     for mine, theirs in zip(gradients(ours, tensors), stock, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
@@ -47,10 +56,11 @@ def test_query_key_and_value_keep_their_input_once() -> None:
     assert saved_bytes(three, layer) == input.nbytes
 
 
-def test_under_autocast_as_stock() -> None:
-    layer, input = _layer(torch.float32), torch.randn(5, 6, requires_grad=True)
+@pytest.mark.parametrize("make", [_layer, _turned])
+def test_under_autocast_as_stock(make: Any) -> None:
+    layer, input = make().float(), torch.randn(5, 6, requires_grad=True)
     with torch.autocast("cpu", torch.bfloat16):
-        stock, ours = layer(input), linear(input, layer.weight, layer.bias, Exact(), "here")
+        stock, ours = layer(input), linear(input, layer.weight, layer.bias, Exact(), "here", turned=make is _turned)
     assert ours.dtype is stock.dtype is torch.bfloat16
     assert torch.equal(ours, stock)
     tensors = [input, *layer.parameters()]
