@@ -11,6 +11,7 @@ from transformers import AlbertConfig, AlbertForSequenceClassification, ViTConfi
 
 from frostline.anatomy import discover
 from frostline.anatomy.batches import example_batch
+from frostline.flop_formulas import CPU_ATTENTION
 from frostline.profile import profile
 from tiny_models import tiny_bert
 
@@ -32,7 +33,7 @@ def _shared() -> Any:
 
 def _found(model: Any) -> tuple[Any, Any, int]:
     batch = example_batch(model, 3)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as counter, torch.no_grad():
         model.eval()(**batch)
     model.train()
     return profile(model, discover(model), batch), batch, counter.get_total_flops()

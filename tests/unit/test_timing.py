@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn import functional
 
 from frostline.meter.work import Work, WorkCounter
 from frostline.planner.timing import Speed, fit
@@ -24,6 +25,20 @@ def test_a_linear_step_is_three_products() -> None:
         backward = counter.take()
     assert forward.flops == 2 * 50 * 30 * 20
     assert backward.flops == 2 * forward.flops
+
+
+@pytest.mark.parametrize("trains", [False, True])
+def test_fused_attention_counts_as_the_products_it_stands_for(trains: bool) -> None:
+    """On a CPU, too, where torch's counter has no formula."""
+    query, key, value = (torch.randn(2, 4, 16, 8, requires_grad=trains) for _ in range(3))
+    with WorkCounter() as counter:
+        output = functional.scaled_dot_product_attention(query, key, value)
+        forward = counter.take()
+        if trains:
+            output.sum().backward()
+    product = 2 * 2 * 4 * 16 * 16 * 8
+    assert forward.flops == 2 * product
+    assert counter.take().flops == (5 * product if trains else 0)  # scores again, then two for each
 
 
 def test_views_cost_nothing_and_the_rest_its_bytes() -> None:

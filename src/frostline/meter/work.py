@@ -11,7 +11,11 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import flop_registry, shape_wrapper
+
+from frostline.flop_formulas import CPU_ATTENTION
+
+_FORMULAS = {**flop_registry, **{operation: shape_wrapper(count) for operation, count in CPU_ATTENTION.items()}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,7 @@ class WorkCounter(TorchDispatchMode):
         if _is_free(func):
             return result
         self._operations += 1
-        formula = flop_registry.get(func._overloadpacket)  # type: ignore[attr-defined]  # an OpOverload
+        formula = _FORMULAS.get(func._overloadpacket)  # type: ignore[attr-defined]  # an OpOverload
         if formula is None:
             leaves = tree_leaves((args, kwargs, result))
             self._bytes += sum(leaf.nbytes for leaf in leaves if isinstance(leaf, Tensor))

@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from frostline.anatomy.batches import LABELS
 from frostline.anatomy.fakes import fakes
 from frostline.errors import UnsupportedModel
+from frostline.flop_formulas import CPU_ATTENTION
 
 
 def module_flops(model: nn.Module, batch: Mapping[str, Any]) -> dict[str, int]:
@@ -36,7 +37,7 @@ def module_flops(model: nn.Module, batch: Mapping[str, Any]) -> dict[str, int]:
             state = {
                 name: known.like(value, place) for name, value in (*model.named_parameters(), *model.named_buffers())
             }
-            with FlopCounterMode(display=False) as counter:
+            with FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as counter:
                 functional_call(model, state, (), tree_map(lambda value: known.like(value, place), inputs))
     except Exception as error:
         raise UnsupportedModel(
