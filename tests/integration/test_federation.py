@@ -33,6 +33,7 @@ from frostline.federated.data import divide, examples
 from frostline.federated.local import train_part
 from frostline.federated.network import Network
 from frostline.federated.parts import Part
+from frostline.federated.products import factored, multiplied
 from frostline.federated.rules import RULES
 from frostline.federated.server_app import Planned, plan, serve
 from frostline.federated.strategy import device_seed
@@ -593,6 +594,66 @@ def test_the_first_round_of_adapters_of_one_rank_is_the_plain_average(make: Make
     expected = network(config).filled(start | mean).state_dict()
     end = result(config)
     assert all(np.allclose(end[name], value.numpy(), atol=1e-6) for name, value in expected.items())
+
+
+def test_what_adapters_of_unlike_ranks_add_is_averaged_whole(make: Make, planned: Any) -> None:
+    caff = planned(make())
+    config = make(rounds=2, rule="flexlora", learning_rate=0.2)
+    devices = config.devices.devices(config.seed)
+    shares = tuple(Share(d, 2, (), rank=rank) for d, rank in zip(devices, (4, 4, 2, 1), strict=True))
+    log = run(Planned(config, caff.data, with_adapters(caff.tables), Choice(2, shares, {2: 2.0})))
+    assert [record["replies"] for record in log] == [4, 4]
+    start, parts = started(config, rank=4), divide(caff.data.labels, devices, config)
+    total, mean = sum(map(len, parts)), {}
+    state = own_copy(start)
+    for number, rate in ((1, 0.2), (2, 0.02)):
+        mean = {}
+        for device, own in enumerate(parts):
+            part = shares[device].parts[0]
+            seed = device_seed(config.seed, number, device)
+            how: Any = {"network": network(config), "part": part, "rate": rate, "seed": seed}
+            arrays, _ = train_part(config, own_copy(state), caff.data, own, **how)
+            for name, value in multiplied(arrays).items():
+                mean[name] = mean.get(name, 0) + value * (len(own) / total)
+        state |= factored(mean, state)
+    added = [name for name in mean if "lora_BA" in name]
+    assert len(added) == 4
+    end, scale = result(config), 2
+    for name in added:
+        weight = name.replace("lora_BA.frostline.", "")
+        first, second = (name.replace("lora_BA", factor) for factor in ("lora_A", "lora_B"))
+        np.testing.assert_allclose(end[weight], start[weight] + scale * state[second] @ state[first], atol=1e-5)
+        assert abs(end[weight] - start[weight]).max() > 1e-3
+
+
+def test_compact_activations_let_devices_train_more_layers(make: Make) -> None:
+    """Under one limit of memory, and shares of memory stay shares of stock's."""
+    groups = [{"name": "small", "count": 4, "memory": "80%"}]
+    stock, config = plan(make(groups, batch_size=32)), make(groups, batch_size=32, storage="compact", rounds=1)
+    compact = plan(config)
+    assert stock.tables.full == compact.tables.full
+    assert {share.layers for share in stock.choice.shares} == {1}
+    assert {share.layers for share in compact.choice.shares} == {2}
+    for place, cost in compact.tables.costs.items():
+        of_stock = stock.tables.costs[place]
+        assert cost.memory < of_stock.memory
+        assert cost.upload == of_stock.upload
+        assert of_stock.flops <= cost.flops < 1.2 * of_stock.flops  # attention's scores are made again in backward
+    (record,) = run(compact)
+    assert record["replies"] == 4
+    start, exact = started(config), run_of_one_device(config, compact, "exact")
+    compressed = run_of_one_device(config, compact, "compact")
+    assert any((exact[name] != compressed[name]).any() for name in exact)  # storage does reach the device
+    for name, value in exact.items():
+        way = np.linalg.norm(value - start[name])
+        assert np.linalg.norm(compressed[name] - value) <= 0.1 * way + 1e-6, name
+
+
+def run_of_one_device(config: FederateConfig, planned: Planned, storage: str) -> dict[str, Any]:
+    asked = config.model_copy(update={"storage": storage})
+    how: Any = {"network": network(config), "part": Part(2), "rate": 0.1, "seed": 0}
+    arrays, _ = train_part(asked, own_copy(started(config)), planned.data, list(range(8)), **how)
+    return arrays
 
 
 def test_a_fleet_learns_images_at_another_size(make: Make, tmp_path: Path) -> None:

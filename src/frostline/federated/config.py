@@ -33,11 +33,11 @@ class FederateConfig(BaseModel):
     output: Path = Field(description="the run folder, to be made")
     fleet: dict[str, Any] = Field(description="groups: [...], or preset: and count:")
 
-    rule: Literal["caff", "fedavg", "weakest", "strongest", "head", "cocofl", "rotating", "lora", "hetlora"] = Field(
-        "caff", description="who trains what"
-    )
+    rule: Literal[
+        "caff", "fedavg", "weakest", "strongest", "head", "cocofl", "rotating", "lora", "hetlora", "flexlora"
+    ] = Field("caff", description="who trains what")
     lora_ranks: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-        (1, 2, 4, 8, 16), min_length=1, description="of adapters, to choose from: rules lora and hetlora"
+        (1, 2, 4, 8, 16), min_length=1, description="of adapters, to choose from: rules lora, hetlora and flexlora"
     )
     partition: Literal["iid", "dirichlet", "natural", "own"] = Field(
         "dirichlet",
@@ -85,6 +85,10 @@ class FederateConfig(BaseModel):
     final_learning_rate: float = Field(
         5e-5, ge=0, description="in the last round, a cosine between; a tenth of the first left out"
     )
+    storage: str | dict[str, str] = Field(
+        "exact",
+        description="of the devices' saved activations, as for `frostline train`: exact, compact, smallest, ...",
+    )
     proximal: float = Field(
         0.0, ge=0, description="pull of the devices' weights to where the round began (FedProx's mu)"
     )
@@ -116,7 +120,12 @@ class FederateConfig(BaseModel):
             raise ValueError("server_learning_rate is for fedavgm and fedadam; fedavg takes the average itself")
         if self.momentum is not None and self.optimizer != "sgd":
             raise ValueError(f"momentum is of optimizer sgd; {self.optimizer} has its own")
-        if self.personal is not None and self.rule in ("lora", "hetlora"):
+        if self.server_optimizer != "fedavg" and self.rule == "flexlora":
+            raise ValueError(
+                f"server_optimizer {self.server_optimizer} moves factors, and rule flexlora makes these anew in each "
+                "round; use fedavg"
+            )
+        if self.personal is not None and self.rule in ("lora", "hetlora", "flexlora"):
             raise ValueError(f"personal is for rules that train layers; under {self.rule} adapters train")
         if self.personal is not None and self.personal >= min(self.depths):
             raise ValueError(f"personal must leave a block of the smallest depth, {min(self.depths)}, to share")

@@ -60,7 +60,7 @@ def train_part(
         seed: of the order of the examples and of dropout.
     """
     began = time.perf_counter()
-    model, tuner = network.opened(state, part)
+    model, tuner = network.opened(state, part, storage=config.storage)
     model.train()
     torch.manual_seed(seed)
     optimizer = local_optimizer(config, rate)(tuner.candidate_parameters())

@@ -19,6 +19,7 @@ from frostline.federated.parts import Part, cut, is_adapter
 from frostline.heads import CLASSIFICATION
 from frostline.plan import PLAN_VERSION
 from frostline.skeletons import skeleton
+from frostline.storage import Choice
 from frostline.tuner import Tuner, prepare
 
 
@@ -87,7 +88,9 @@ class Network:
             tuner.finish()
         return state
 
-    def opened(self, state: Arrays, part: Part, *, seed: int = 0) -> tuple[torch.nn.Module, Tuner]:
+    def opened(
+        self, state: Arrays, part: Part, *, seed: int = 0, storage: Choice = "exact"
+    ) -> tuple[torch.nn.Module, Tuner]:
         """Return it on the CPU with these weights, and the tuner that trains a part of it.
 
         Args:
@@ -95,11 +98,12 @@ class Network:
                 that the part's rank has are copied.
             part: what trains.
             seed: of adapters that the state lacks.
+            storage: how saved activations wait.
         """
         plain = {name: torch.from_numpy(value) for name, value in state.items() if not is_adapter(name)}
         bare: Any = self.skeleton()
         network = type(bare).from_pretrained(None, config=bare.config, state_dict=plain)
-        tuner = self._prepared(network, part, seed)
+        tuner = self._prepared(network, part, seed, storage)
         with torch.no_grad():
             for name, parameter in network.named_parameters():
                 if is_adapter(name) and name in state:
@@ -113,8 +117,8 @@ class Network:
         tuner.finish()
         return network
 
-    def _prepared(self, network: Any, part: Part, seed: int = 0) -> Tuner:
-        return prepare(network, part.method, seed=seed, anatomy=self.anatomy(), **part.settings)
+    def _prepared(self, network: Any, part: Part, seed: int = 0, storage: Choice = "exact") -> Tuner:
+        return prepare(network, part.method, seed=seed, storage=storage, anatomy=self.anatomy(), **part.settings)
 
 
 def _copied(state: Arrays) -> dict[str, NDArray[Any]]:

@@ -10,6 +10,7 @@ cocofl      each device as many blocks in a row as its limits allow, elsewhere i
 rotating    the same, place after place
 lora        every device adapters of one rank on all blocks of the deepest network for which all can, and the head
 hetlora     the same, each device of the highest rank that its limits allow (HetLoRA, arXiv 2401.06432)
+flexlora    the same, what the adapters add being averaged, and not their factors (FlexLoRA, arXiv 2402.11505)
 """
 
 from __future__ import annotations
@@ -175,8 +176,9 @@ RULES: dict[str, Rule] = {
     "rotating": windows,
     "lora": lora,
     "hetlora": hetlora,
+    "flexlora": hetlora,
 }
-ADAPTED = frozenset({"lora", "hetlora"})
+ADAPTED = frozenset({"lora", "hetlora", "flexlora"})
 """Rules under which adapters train, so that the tables must have their costs."""
 WINDOWED = frozenset({"cocofl", "rotating"})
 """Rules under which windows of layers train."""

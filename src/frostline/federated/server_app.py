@@ -85,6 +85,7 @@ def plan(config: FederateConfig) -> Planned:
         labels=data.classes,
         head=data.task.head,
         make_optimizer=local_optimizer(config, 0.1),  # the rate changes no cost
+        storage=config.storage,
         ranks=config.lora_ranks if config.rule in ADAPTED else (),
         windows=config.rule in WINDOWED,
         upload=config.upload,

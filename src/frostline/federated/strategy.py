@@ -20,6 +20,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, Rec
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
+from frostline.federated import products
 from frostline.federated.choice import Choice, Share
 from frostline.federated.config import FederateConfig
 from frostline.federated.handshake import Member
@@ -67,14 +68,17 @@ class Federation:
         asked = [(share, self._part(share, number)) for share in self._sampled(number)]
         expected: Counter[str] = Counter()
         for share, part in asked:
-            expected.update(dict.fromkeys(self.shapes[part], self.members[share.device.index].examples))
+            names = products.named(self.shapes[part]) if self._by_products else list(self.shapes[part])
+            expected.update(dict.fromkeys(names, self.members[share.device.index].examples))
         merge, devices = Merge(expected), []
         for wave in _chunks(asked, self.config.wave):
             devices += self._wave(grid, wave, number, merge)
         quorum = max(1, math.ceil(self.config.quorum * len(asked)))
         reached = merge.replies >= quorum
         if reached:
-            average = merge.average(self.state, damped=self.config.damped)
+            base = products.multiplied(self.state) if self._by_products else self.state
+            average = merge.average(base, damped=self.config.damped)
+            average = products.factored(average, self.state) if self._by_products else average
             self.state |= self.optimizer.step(self.state, average)
         good = [device for device in devices if device["reply"] == "ok"]
         return {
@@ -92,6 +96,10 @@ class Federation:
             "slowest": max(good, key=lambda device: float(device["seconds"]))["device"] if good else None,
             "devices": devices,
         }
+
+    @property
+    def _by_products(self) -> bool:
+        return self.config.rule == "flexlora"
 
     def _sampled(self, number: int) -> list[Share]:
         """Return who is asked of those that are there, in the fleet's order; follows from seed and round."""
@@ -171,7 +179,10 @@ class Federation:
             raise Rejected("nonfinite", f"it says {told}")
         base = {name: cut(self.state[name], shape) for name, shape in self.shapes[part].items()}
         found = checked(arrays, base, upload=self.config.upload, norm_bound=self.config.norm_bound)
-        merge.add({name: padded(value, self.state[name].shape) for name, value in found.items()}, examples)
+        if self._by_products:
+            merge.add(products.multiplied(found), examples)
+        else:
+            merge.add({name: padded(value, self.state[name].shape) for name, value in found.items()}, examples)
         flops = self.flops[part] * steps_of(self.config, examples)
         return {"reply": "ok", "examples": examples, "flops": flops, **told}
 

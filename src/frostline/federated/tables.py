@@ -44,7 +44,7 @@ class Tables:
 
     Attributes:
         costs: of (l, t): the network of l blocks, the last t of them trained with the head; 0 <= t <= l.
-        full: of full fine-tuning of the deepest network, which shares refer to.
+        full: of full fine-tuning of the deepest network, with stock storage, which shares refer to.
         adapters: of (l, r): adapters of rank r on all l blocks trained, with the head.
         windows: of (l, t, skip): t blocks trained below `skip` that stay as they are, with the head.
     """
@@ -76,7 +76,7 @@ def make_tables(
     labels: int | None = None,
     head: str = CLASSIFICATION,
     make_optimizer: Callable[[list[torch.nn.Parameter]], Optimizer] | None = None,
-    storage: str = "exact",
+    storage: str | dict[str, str] = "exact",
     ranks: Iterable[int] = (),
     windows: bool = False,
     upload: Upload = "exact",
@@ -109,12 +109,12 @@ def make_tables(
     }
     downloads = {depth: _checked_bytes(network) for depth, network in networks.items()}
     shape: dict[str, Any] = {"batch_size": batch_size, "sequence_length": sequence_length, "image_size": image_size}
-    how: dict[str, Any] = {**shape, "storage": storage, "count": 1}
+    how: dict[str, Any] = {**shape, "count": 1}
     described = {
         depth: [network.fingerprint(), network.skeleton().config.to_dict()] for depth, network in networks.items()
     }
 
-    def cost(depth: int, method: str, settings: dict[str, Any]) -> Cost:
+    def cost(depth: int, method: str, settings: dict[str, Any], storage: str | dict[str, str]) -> Cost:
         network = networks[depth]
 
         def source(steps: Steps) -> tuple[Any, dict[str, torch.Tensor]]:
@@ -122,15 +122,18 @@ def make_tables(
             return made, shaped_batch(made, batch_size, sequence_length, image_size)
 
         def make() -> dict[str, int]:
-            steps = Steps(model, **how, make_optimizer=make_optimizer, method=method, settings=settings)
+            steps = Steps(
+                model, **how, storage=storage, make_optimizer=make_optimizer, method=method, settings=settings
+            )
             found = rehearse(steps, source=source, anatomy=network.anatomy())
             return asdict(Cost(found.peak, found.work.flops, found.upload, downloads[depth]))
 
-        key = {**how, "network": described[depth], "optimizer": repr(make_optimizer), "do": [method, settings]}
+        do = [method, settings, storage]
+        key = {**how, "network": described[depth], "optimizer": repr(make_optimizer), "do": do}
         return Cost(**remembered(key, make))
 
     def part_cost(depth: int, part: Part) -> Cost:
-        whole = cost(depth, part.method, part.settings)
+        whole = cost(depth, part.method, part.settings, storage)
         if keeps_start:
             whole = replace(whole, memory=whole.memory + whole.upload)
         if upload == "exact" and personal is None:
@@ -145,7 +148,7 @@ def make_tables(
         (depth, t, skip): part_cost(depth, Part(t, skip=skip)) if skip else costs[depth, t]
         for depth, t, skip in (places if windows else [])
     }
-    return Tables(costs, cost(max(networks), "full", {}), adapters, below)
+    return Tables(costs, cost(max(networks), "full", {}, "exact"), adapters, below)
 
 
 def _checked_bytes(network: Network) -> int:
