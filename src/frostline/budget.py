@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import psutil
@@ -12,6 +13,7 @@ from frostline.errors import BudgetError, BudgetExceeded
 AUTO = "auto"
 _SIZES = TypeAdapter(ByteSize)
 _CGROUP = Path("/sys/fs/cgroup")
+_TIMES = re.compile(r"(\d+(?:\.\d+)?) ?[x×]")
 
 
 def parse_budget(text: str | int) -> int:
@@ -35,6 +37,20 @@ def parse_budget(text: str | int) -> int:
     if size <= 0:
         raise BudgetError(f"the budget {text!r} is {size} bytes; give more than 0.")
     return size
+
+
+def times_inference(text: str | int) -> float | None:
+    """Return how many times what inference takes a budget such as `1.5x` is; None if it is written otherwise.
+
+    Raises:
+        BudgetError: it is 0 times.
+    """
+    found = _TIMES.fullmatch(text.strip()) if isinstance(text, str) else None
+    if found is None:
+        return None
+    if not float(found[1]):
+        raise BudgetError(f"the budget {text!r} is nothing; write for instance 1.5x, which is 1.5 times inference.")
+    return float(found[1])
 
 
 def free_memory() -> int:

@@ -37,7 +37,8 @@ class TrainConfig(BaseModel):
     fused_backward: bool = Field(False, description="move each weight within backward; needs max_grad_norm=0")
 
     budget: str | int | None = Field(
-        None, description="of memory: 2GiB, 600MB, auto; what you leave open of method and storage is then chosen"
+        None,
+        description="of memory: 2GiB, 600MB, 1.5x (of inference), auto; of method and storage the rest is then chosen",
     )
     plan: Path | None = Field(None, description="a file that `frostline plan --output` wrote, perhaps edited since")
     enforce: bool = Field(False, description="let the system itself keep the budget: an allocation beyond it fails")

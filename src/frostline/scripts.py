@@ -38,9 +38,9 @@ def prepare(
         model: a transformer, loaded and on its device.
         method: a name from `frostline.methods.names()`, or a `Method` class of your own. None is `full`, or with a
             budget what the planner chooses.
-        budget: of the whole process on a CPU, of what torch reserves on a GPU: `2GiB`, bytes, or `auto`. Where it is
-            given, `allocator.use("compact")` is called on a CPU, `tuner.planned` holds what was found, and a step that
-            passes it raises BudgetExceeded.
+        budget: of the whole process on a CPU, of what torch reserves on a GPU: `2GiB`, bytes, `1.5x` (times inference),
+            or `auto`. Where it is given, `allocator.use("compact")` is called on a CPU, `tuner.planned` holds what was
+            found, and a step that passes it raises BudgetExceeded.
         example: keyword arguments of one forward pass. With a budget it must be the longest batch, labels included: a
             larger one is refused before it computes.
         seed: of every random choice the method makes.

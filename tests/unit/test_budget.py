@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from frostline.budget import free_memory, parse_budget, total_memory, written
+from frostline.budget import free_memory, parse_budget, times_inference, total_memory, written
 from frostline.errors import BudgetError
 
 
@@ -29,6 +29,21 @@ def test_what_is_no_amount_is_refused_by_name(text: str) -> None:
     with pytest.raises(BudgetError) as caught:
         parse_budget(text)
     assert repr(text) in str(caught.value)
+
+
+@pytest.mark.parametrize(("text", "times"), [("1.5x", 1.5), ("2 x", 2.0), ("1.15×", 1.15), ("0.5x", 0.5)])
+def test_times_what_inference_takes(text: str, times: float) -> None:
+    assert times_inference(text) == times
+
+
+@pytest.mark.parametrize("text", ["2GiB", "x", "-1x", "1.5xx", "1e3x", "nanx", 2, "auto"])
+def test_other_budgets_are_no_multiple(text: str | int) -> None:
+    assert times_inference(text) is None
+
+
+def test_no_times_inference_is_refused() -> None:
+    with pytest.raises(BudgetError, match=r"'0\.0x' is nothing"):
+        times_inference("0.0x")
 
 
 def test_auto_is_what_is_free() -> None:

@@ -12,12 +12,14 @@ import torch
 from transformers import BartConfig, BertConfig, DebertaV2Config, PretrainedConfig, SwinConfig, T5Config, ViTConfig
 
 from frostline.anatomy import discover
+from frostline.anatomy.batches import LABELS
 from frostline.errors import BudgetInfeasible, UnsupportedModel
-from frostline.meter.steps import Steps, measure_tensors, meta_step
+from frostline.meter.steps import Run, Steps, measure_tensors, meta_step
+from frostline.meter.tensors import TensorTracker
 from frostline.planner.ladder import ladder
 from frostline.planner.limits import MARGIN, Limits
 from frostline.planner.pricing import heaviest, prices, traced
-from frostline.planner.rehearsal import rehearse
+from frostline.planner.rehearsal import rehearse, rehearse_inference
 from frostline.planner.request import Request, largest_batch, make_plan, steps_of
 from frostline.planner.search import search, smallest
 
@@ -62,6 +64,36 @@ def test_a_rehearsal_is_what_real_tensors_take(
     steps = Steps(bert, 8, 32, method=method, settings=settings, storage=storage, optimizer_state=policy, count=4)
     predicted, measured = rehearse(steps), measure_tensors(steps)["memory"]
     assert measured["tensor_peak"] == pytest.approx(predicted.peak, rel=0.03)
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_inference_is_what_a_forward_pass_takes(bert: str, vit: str, bf16: bool) -> None:
+    for model, length in ((bert, 32), (vit, None)):
+        steps = Steps(model, 8, length, bf16=bf16)
+        run = Run.real(steps)
+        run.model.eval()
+        inputs = {name: value for name, value in run.batch.items() if name not in LABELS}
+        with (
+            torch.no_grad(),
+            TensorTracker(run.model, "cpu") as tracker,
+            torch.autocast("cpu", torch.bfloat16, enabled=bf16),
+        ):
+            run.model(**inputs)
+        assert tracker.peak_bytes == pytest.approx(rehearse_inference(steps), rel=0.01)
+
+
+def test_a_budget_may_be_times_inference(bert: str) -> None:
+    found = make_plan(Request(bert, 8, "2.5x", 32, runtime=10**7))
+    assert found["inference"] == rehearse_inference(Steps(bert, 8, 32)) + 10**7
+    assert found["budget"] == int(2.5 * found["inference"])
+    assert found["predicted"]["peak"] <= found["budget"]
+    half = make_plan(Request(bert, 8, found["budget"] // 2, 32, runtime=10**7))
+    assert half["inference"] == found["inference"]
+
+
+def test_less_than_inference_is_refused_with_the_smallest(bert: str) -> None:
+    with pytest.raises(BudgetInfeasible, match="smallest"):
+        make_plan(Request(bert, 8, "0.9x", 32, runtime=10**7))
 
 
 @pytest.mark.parametrize("storage", ["exact", "compact", "smallest"])

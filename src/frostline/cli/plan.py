@@ -34,7 +34,7 @@ def show_plan(
     model: Annotated[
         str, typer.Argument(help="minilm, a well-known name (bert-base), a folder, a config.json, a Hub name.")
     ],
-    budget: Annotated[str, typer.Option(help="Memory: 2GiB, 600MB, a number of bytes, or auto: what is free.")],
+    budget: Annotated[str, typer.Option(help="Memory: 2GiB, 600MB, 1.5x (of inference), or auto: what is free.")],
     batch_size: Annotated[int, typer.Option(help="Examples in a step.")] = 32,
     seq_len: Annotated[int | None, typer.Option(help="Tokens of the longest text; 128 if left out.")] = None,
     image_size: ImageSize = None,
@@ -114,6 +114,8 @@ def _print(model: str, found: dict[str, Any]) -> None:
     timed = " a step" if first["seconds"] is not None else " FLOPs"
     title = f"{model} within {written(budget)} ({budget:,} bytes)"
     out.print(table(title, ("way", " peak", "", timed, "gives up"), rows))
+    peak, inference = found["predicted"]["peak"], found["inference"]
+    print(f"{peak / inference:.2f} times what inference takes on such a batch, {written(inference)}")
     out.print()
     _print_peaks({"plan": found["predicted"]} | ({"full": found["full"]} if "full" in found else {}), budget, out)
     keys = {key: value for key, value in found["plan"].items() if key != "settings"}

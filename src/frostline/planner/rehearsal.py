@@ -17,11 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from frostline.anatomy import Anatomy, discover
+from frostline.anatomy.batches import LABELS
 from frostline.anatomy.fakes import Fakes, fakes
 from frostline.anatomy.target import traced_for
 from frostline.errors import FrostlineError, UnsupportedModel
 from frostline.meter.step_peaks import StepPeaks
 from frostline.meter.steps import Run, Steps, meta_step
+from frostline.meter.tensors import TensorTracker
 from frostline.meter.work import Work, WorkCounter
 from frostline.models import quiet
 
@@ -93,10 +95,43 @@ def rehearse(
     except FrostlineError:
         raise
     except Exception as error:
-        raise UnsupportedModel(
-            f"a step of {steps.model!r} cannot be rehearsed on fake tensors: {type(error).__name__}: {error}. "
-            "A forward pass that depends on the data cannot be predicted; `frostline measure` runs it."
-        ) from error
+        raise _unforeseen(steps, error) from error
+
+
+def rehearse_inference(steps: Steps, device: str = "cpu", *, source: Source = meta_step) -> int:
+    """Return the peak bytes of all tensors of a forward pass as inference does it: no gradients, no dropout, no labels.
+
+    Args:
+        steps: of which the model, the batch and `bf16` count.
+        device, source: as for `rehearse`.
+
+    Raises:
+        ConfigError, UnsupportedModel: as for `rehearse`.
+    """
+    quiet()
+    model, batch = source(steps)
+    try:
+        with traced_for(device) as place, _fakes() as known, torch.no_grad():
+            _materialise(model.eval(), known, place)
+            inputs = {name: known.like(value, place) for name, value in batch.items() if name not in LABELS}
+            inputs.pop("attention_mask", None)  # it masks nothing
+            with (
+                TensorTracker(model, place.type) as tracker,
+                torch.autocast(place.type, torch.bfloat16, enabled=steps.bf16),
+            ):
+                model(**inputs)
+            return int(tracker.peak_bytes)
+    except FrostlineError:
+        raise
+    except Exception as error:
+        raise _unforeseen(steps, error) from error
+
+
+def _unforeseen(steps: Steps, error: Exception) -> UnsupportedModel:
+    return UnsupportedModel(
+        f"a step of {steps.model!r} cannot be rehearsed on fake tensors: {type(error).__name__}: {error}. "
+        "A forward pass that depends on the data cannot be predicted; `frostline measure` runs it."
+    )
 
 
 def _rehearsed(

@@ -10,14 +10,14 @@ import torch
 
 from frostline import methods
 from frostline.anatomy import discover
-from frostline.budget import AUTO, free_memory, parse_budget, total_memory
+from frostline.budget import AUTO, free_memory, parse_budget, times_inference, total_memory
 from frostline.errors import BudgetError, ConfigError
 from frostline.heads import CLASSIFICATION
 from frostline.meter.steps import Steps, meta_step
 from frostline.planner.ladder import Rung, ladder, suffixes
 from frostline.planner.limits import Limits
 from frostline.planner.machine import Machine, machine
-from frostline.planner.rehearsal import Source, rehearse
+from frostline.planner.rehearsal import Source, rehearse, rehearse_inference
 from frostline.planner.search import Tried, largest, search, smallest
 
 Choice = str | dict[str, str]
@@ -31,7 +31,8 @@ class Request:
     Attributes:
         model, head, batch_size, sequence_length, image_size, optim, bf16: as for `frostline.meter.steps.Steps`; the
             longest batch.
-        budget: bytes, or text as `parse_budget` reads it: of the whole process on a CPU, of the GPU's memory on one.
+        budget: bytes, or text as `parse_budget` reads it: of the whole process on a CPU, of the GPU's memory on one; or
+            `1.5x`, so many times what inference takes on that batch.
         seconds, flops: of a step, at most; seconds need a machine that was calibrated.
         upload: bytes of all weights that may ever train, at most: what a device of a fleet sends.
         device: `cpu` or `cuda`.
@@ -86,7 +87,8 @@ def make_plan(request: Request, source: Source = meta_step) -> dict[str, Any]:
         source: as for `rehearse`.
 
     Returns:
-        `request`, `budget`, `runtime` (bytes of the process besides tensors), `plan` (keys of `frostline train`),
+        `request`, `budget`, `runtime` (bytes of the process besides tensors), `inference` (bytes of a process that
+        does forward passes alone), `plan` (keys of `frostline train`),
         `predicted` (see `_prediction`), `rungs` (each with `name`, `costs`, `share`, `fits` and a prediction), and
         `warnings`.
 
@@ -95,14 +97,16 @@ def make_plan(request: Request, source: Source = meta_step) -> dict[str, Any]:
         ConfigError: the model, a size, the method, a setting or the storage is refused.
         UnsupportedModel: the model was not understood, or its step cannot be rehearsed.
     """
-    budget = _budget(request)
     here = _machine(request)
+    inference = rehearse_inference(_steps(request), request.device, source=source) + here.runtime
+    budget = _budget(request, inference)
     limits = _limits(request, budget, here)
     found = search(_steps(request), limits, _rungs(request, source), whole=request.whole, **_how(request, source))
     return {
         "request": {**asdict(request), "budget": budget},
         "budget": budget,
         "runtime": here.runtime,
+        "inference": inference,
         "plan": plan_of(found[-1]),
         "predicted": _prediction(found[-1], here),
         "rungs": [
@@ -126,8 +130,8 @@ def smallest_budget(request: Request, source: Source = meta_step) -> int:
 
 
 def largest_batch(request: Request, source: Source = meta_step) -> int:
-    """Return the most examples that a rung which splits no batch takes within the budget; 0 if not even one."""
-    limits = Limits(_budget(request), _machine(request).runtime)
+    """Return the most examples that a rung which splits no batch takes within a budget in bytes; 0 if not even one."""
+    limits = Limits(parse_budget(request.budget), _machine(request).runtime)
     return largest(_steps(request), limits, _rungs(request, source), **_how(request, source))
 
 
@@ -166,7 +170,11 @@ def _machine(request: Request) -> Machine:
     return machine(request.device, bf16=request.bf16)
 
 
-def _budget(request: Request) -> int:
+def _budget(request: Request, inference: int) -> int:
+    """Return the bytes of the budget, `inference` being those of forward passes alone."""
+    times = times_inference(request.budget)
+    if times is not None:
+        return int(times * inference)
     if request.budget != AUTO or request.device == "cpu":
         return parse_budget(request.budget)
     if not torch.cuda.is_available():
