@@ -160,7 +160,7 @@ def test_a_first_step_that_took_more_than_predicted_is_planned_anew(tmp_path, mo
     output, said = tmp_path / "run", io.StringIO()
     true = machine.machine().runtime
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    machine._write({"runtime": true + wrong * 2**20, "growth": 0})
+    machine._write({"runtime": true + wrong * 2**20, "growth": 0}, False)
     shape = {"max_steps": 3, "batch_size": 8, "max_length": 32}
     config = make_config({"output": output, **shape, "budget": true + more * 2**20})
     record = run(config, console=Console(file=said, width=200))

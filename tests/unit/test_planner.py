@@ -22,6 +22,7 @@ from frostline.planner.pricing import heaviest, prices, traced
 from frostline.planner.rehearsal import rehearse, rehearse_inference
 from frostline.planner.request import Request, largest_batch, make_plan, steps_of
 from frostline.planner.search import search, smallest
+from frostline.storage import with_blocks
 
 torch.set_num_threads(1)  # small matrices: threads would only wait for each other
 
@@ -169,6 +170,29 @@ def test_the_ladder_goes_down(bert: str) -> None:
     assert rungs[0].changes == {"method": "full", "storage": "exact"}
     assert rungs[5].changes == {"method": "layers", "settings": {"count": 2}, "storage": "exact"}
     assert smallest(steps, ladder("full")).rehearsal.peak < min(peaks)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.85])
+def test_memory_that_is_left_gives_the_last_blocks_the_storage_above(tmp_path: Path, share: float) -> None:
+    BertConfig(vocab_size=2000, **_SIZES | {"num_hidden_layers": 4}).save_pretrained(tmp_path)
+    steps = Steps(str(tmp_path), 16, 64, count=2)
+    lossless, compact = (rehearse(replace(steps, storage=storage)).peak for storage in ("lossless", "compact"))
+    limits = Limits(Limits(0).budget_for(int(compact + share * (lossless - compact))))
+    chosen = search(steps, limits, ladder("full"))[-1]
+    assert 0 < chosen.rung.better < 4
+    assert compact < chosen.rehearsal.peak <= limits.tensors
+    blocks = discover(*meta_step(steps)).blocks
+    one_more = with_blocks("compact", blocks[-chosen.rung.better - 1 :], "lossless")
+    assert rehearse(replace(steps, storage=one_more)).peak > limits.tensors
+    measured = measure_tensors(replace(chosen.steps, count=3))["memory"]["tensor_peak"]
+    assert measured == pytest.approx(chosen.rehearsal.peak, rel=0.03)
+
+
+def test_of_stock_storage_too_and_in_the_words_of_a_plan(bert: str) -> None:
+    stock, lossless = (rehearse(Steps(bert, 16, 64, storage=storage)).peak for storage in ("exact", "lossless"))
+    found = make_plan(Request(bert, 16, Limits(0).budget_for((stock + lossless) // 2), 64, runtime=0))
+    assert found["rungs"][-1]["name"] == "full, storage lossless, 1 of the blocks stock storage"
+    assert set(found["plan"]["storage"].values()) == {"lossless", "stock"}
 
 
 def test_what_the_user_chose_is_kept() -> None:

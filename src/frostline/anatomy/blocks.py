@@ -42,4 +42,7 @@ def block_stacks(model: nn.Module) -> list[list[str]]:
 def _alike(modules: list[nn.Module]) -> bool:
     layouts = [{(name, tuple(p.shape)) for name, p in module.named_parameters()} for module in modules]
     common = min(layouts, key=len)
-    return len({type(module) for module in modules}) == 1 and all(common <= layout for layout in layouts)
+    classes = {
+        getattr(type(module), "stands_for", type(module)) for module in modules
+    }  # storage may be on some of them
+    return len(classes) == 1 and all(common <= layout for layout in layouts)

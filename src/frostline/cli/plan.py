@@ -120,13 +120,20 @@ def _print(model: str, found: dict[str, Any]) -> None:
     _print_peaks({"plan": found["predicted"]} | ({"full": found["full"]} if "full" in found else {}), budget, out)
     keys = {key: value for key, value in found["plan"].items() if key != "settings"}
     short = {key: value for key, value in found["plan"]["settings"].items() if not isinstance(value, dict | list)}
-    print("\n" + " ".join(f"{key}={value}" for key, value in (keys | short).items()))
+    print("\n" + " ".join(f"{key}={_typed(value)}" for key, value in (keys | short).items()))
     if "smallest_budget" in found:
         size = found["smallest_budget"]
         print(f"smallest budget: {written(size)} ({size:,} bytes)")
         print(f"largest batch within the budget, unsplit: {found['largest_batch']:,}")
     for warning in found["warnings"]:
         print(f"warning: {warning}")
+
+
+def _typed(value: Any) -> str:
+    """Return a value as it is typed behind a key."""
+    if not isinstance(value, dict):
+        return str(value)
+    return '"{' + ", ".join(f"{name}: {way}" for name, way in value.items()) + '}"'
 
 
 def _verdict(rung: dict[str, Any]) -> str:

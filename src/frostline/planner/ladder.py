@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from frostline.storage import with_blocks
+
 AUTO = "auto"
 
 
@@ -25,6 +27,8 @@ class Rung:
         splittable: whether the batch may be split before the next rung is tried.
         budgeted: whether its settings are made for a budget (method `auto`).
         family: rungs that differ in storage alone have the same.
+        above: the rung before, where it differs from this one in storage alone.
+        better: so many of the last blocks have the storage of that, as there is memory left.
         split: parts into which a batch is split.
         accumulation: batches that are added up for one step in any case.
     """
@@ -35,18 +39,32 @@ class Rung:
     splittable: bool = False
     budgeted: bool = False
     family: str = ""
+    above: Rung | None = None
+    better: int = 0
     split: int = 1
     accumulation: int = 1
 
     @property
     def name(self) -> str:
         """In words."""
-        return self.way if self.split == 1 else f"{self.way}, batch in {self.split} parts"
+        blocks = "" if self.better == 0 else f", {self.better} of the blocks {self.above_words}"
+        return f"{self.way}{blocks}" + ("" if self.split == 1 else f", batch in {self.split} parts")
 
     @property
     def parts(self) -> int:
         """Forward passes whose gradients are added up for one step."""
         return self.split * self.accumulation
+
+    @property
+    def above_words(self) -> str:
+        """The storage of the rung before, in words."""
+        return "" if self.above is None else _STORAGE[self.above.changes["storage"]][0]
+
+    def with_better(self, blocks: Sequence[str]) -> Rung:
+        """Return the same, some blocks with the storage of the rung before."""
+        assert self.above is not None
+        storage = with_blocks(self.changes["storage"], blocks, self.above.changes["storage"])
+        return replace(self, changes={**self.changes, "storage": storage}, splittable=False, better=len(blocks))
 
     def in_parts(self, split: int) -> Rung:
         """Return the same with the batch in so many parts."""
@@ -128,10 +146,12 @@ def _family(
     def given_up(more: str) -> str:
         return "; ".join(filter(None, (costs, "" if costs and more == "nothing" else more)))
 
-    rungs = []
+    rungs: list[Rung] = []
     for way, (words, more) in ways.items():
         own = {**changes, "storage": way if storage is None else storage}
-        rungs.append(Rung(f"{name}, {words}", given_up(more), own, splittable=way == list(ways)[-1], family=name))
+        above = rungs[-1] if rungs else None
+        last = way == list(ways)[-1]
+        rungs.append(Rung(f"{name}, {words}", given_up(more), own, splittable=last, family=name, above=above))
     if fused:
         own = {**rungs[-1].changes, "fused_backward": True}
         rungs.append(Rung(f"{rungs[-1].name}, fused backward", given_up("the clipping of gradients"), own, family=name))

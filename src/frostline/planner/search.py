@@ -73,7 +73,7 @@ def search(
             if attempt.fits(candidate):
                 found.append(candidate)
             if attempt.fits(candidate) and candidate.share >= ENOUGH:
-                return attempt.down_to(candidate, rungs)
+                return attempt.down_to(attempt.filled(candidate), rungs)
     if found:
         return attempt.down_to(max(found, key=lambda tried: tried.share), rungs)
     tried = tuple(attempt.tried.values())
@@ -194,6 +194,19 @@ class _Attempt:
         elif helps(splits[-1]):
             yield self.at(rung.in_parts(splits[bisect_left(splits[:-1], True, key=helps)]))
 
+    def filled(self, chosen: Tried) -> Tried:
+        """Return the same with the storage of the rung above in as many of the last blocks as there is memory for."""
+        rung, blocks = chosen.rung, self._anatomy.blocks
+        if rung.above is None or rung.split > 1:
+            return chosen
+        counts = range(len(blocks), 0, -1)
+
+        def fits(count: int) -> bool:
+            return self.fits(self.at(rung.with_better(blocks[-count:])))
+
+        place = bisect_left(counts, True, key=fits)
+        return chosen if place == len(counts) else self.at(rung.with_better(blocks[-counts[place] :]))
+
     def at(self, rung: Rung) -> Tried:
         """Rehearse a rung; a budgeted one so that it stays within the limits, if it can."""
         if rung.name not in self.tried:
@@ -208,8 +221,8 @@ class _Attempt:
         """Return what was tried above a rung in the order of the ladder, and the rung."""
         place = {rung.way: index for index, rung in enumerate(rungs)}
 
-        def depth(tried: Tried) -> tuple[int, int]:
-            return place[tried.rung.way], tried.rung.split
+        def depth(tried: Tried) -> tuple[int, int, int]:
+            return place[tried.rung.way], tried.rung.split, -tried.rung.better
 
         return tuple(sorted((t for t in self.tried.values() if depth(t) <= depth(chosen)), key=depth))
 

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from frostline.storage.attach import Attached
-from frostline.storage.choice import KINDS, PRESETS, Choice, Storage, Ways
+from frostline.storage.choice import KINDS, PRESETS, Choice, Storage, Ways, with_blocks
 
-__all__ = ["KINDS", "PRESETS", "Attached", "Choice", "Storage", "Ways"]
+__all__ = ["KINDS", "PRESETS", "Attached", "Choice", "Storage", "Ways", "with_blocks"]

@@ -15,7 +15,7 @@ from transformers.pytorch_utils import Conv1D
 from frostline.anatomy import Anatomy
 from frostline.errors import ConfigError, FrostlineError, StorageError, nearest
 from frostline.storage import codecs
-from frostline.storage.choice import STOCK, Storage, require_way
+from frostline.storage.choice import STOCK, Storage, require_module_way
 from frostline.storage.operations.activation import StoredActivation, activation_way
 from frostline.storage.operations.attention import NAME, AttentionStorage
 from frostline.storage.operations.dropout import StoredDropout
@@ -184,7 +184,7 @@ class Attached:
                     f"storage names {pattern!r}, but no such module keeps anything{nearest(pattern, known)}"
                 )
             for kind in set(matching.values()):
-                require_way(kind, way)
+                require_module_way(kind, way)
 
 
 _stored_classes: dict[tuple[type[nn.Module], type[nn.Module]], type[nn.Module]] = {}
@@ -193,5 +193,5 @@ _stored_classes: dict[tuple[type[nn.Module], type[nn.Module]], type[nn.Module]] 
 def _stored_class(mixin: type[nn.Module], cls: type[nn.Module]) -> type[nn.Module]:
     key = mixin, cls
     if key not in _stored_classes:
-        _stored_classes[key] = type(f"Stored{cls.__name__}", key, {})
+        _stored_classes[key] = type(f"Stored{cls.__name__}", key, {"stands_for": cls})
     return _stored_classes[key]

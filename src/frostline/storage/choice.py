@@ -7,12 +7,13 @@
     smallest   a block's input in eight bits, the block run again in backward, compact within
 
 A choice is a preset's name, or a mapping with a preset and what differs from it, by kind of operation or by module:
-`{"preset": "compact", "norm": "int4", "bert.encoder.layer.0.*": "stock"}`; the last entry that fits wins.
+`{"preset": "compact", "norm": "int4", "bert.encoder.layer.0.*": "stock"}`; the last entry that fits wins. What is said
+of modules may be another preset, but for `exact`, which is a codec there: each of their operations then follows that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -99,6 +100,10 @@ PRESETS: dict[str, Ways] = {
 }
 
 
+MODULE_PRESETS = frozenset(PRESETS) - {"exact"}
+"""Presets that may be said of a module."""
+
+
 @dataclass(frozen=True, slots=True)
 class Storage:
     """A choice, checked: the ways of each kind, and by module name pattern what differs from them."""
@@ -131,13 +136,25 @@ class Storage:
         found: str = getattr(self.ways, kind)
         for pattern, way in self.by_module:
             if self.fits(name, pattern):
-                found = way
+                found = getattr(PRESETS[way], kind) if way in MODULE_PRESETS else way
         return found
 
     @staticmethod
     def fits(name: str, pattern: str) -> bool:
         """Tell whether a module of that name is meant: by its own name, or by a pattern with `*` and `?`."""
         return name == pattern or fnmatchcase(name, pattern)
+
+
+def with_blocks(preset: str, blocks: Sequence[str], other: str) -> dict[str, str]:
+    """Return the choice of a preset, and of another for some blocks with all that is in them."""
+    way = STOCK if other == "exact" else other
+    return {"preset": preset, **{pattern: way for block in blocks for pattern in (block, f"{block}.*")}}
+
+
+def require_module_way(kind: str, way: Any) -> None:
+    """Raise ConfigError if a module whose operation is of that kind cannot keep things so, nor as a preset says."""
+    if way not in MODULE_PRESETS:
+        require_way(kind, way)
 
 
 def require_way(kind: str, way: Any) -> None:

@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertForMaskedLM
 
 import frostline
+from frostline.anatomy.sites import kept
 from frostline.errors import ConfigError, StorageError
-from frostline.storage import PRESETS
+from frostline.storage import PRESETS, with_blocks
 from storage_checks import cosine, model_gradients, saved_bytes
 from tiny_models import (
+    HIDDEN,
     METHOD_IDS,
     METHOD_SETTINGS,
     assert_same_weights,
@@ -223,6 +225,33 @@ def test_eager_attention_is_left_alone() -> None:
     assert torch.equal(model(**values).logits, stock)
 
 
+@pytest.mark.parametrize(("preset", "other"), [("compact", "lossless"), ("smallest", "compact"), ("lossless", "exact")])
+def test_blocks_may_have_another_preset(preset: str, other: str) -> None:
+    """Each block then keeps to the byte what it keeps where all are so."""
+
+    def sites(storage: Any) -> dict[int | None, int]:
+        model = tiny_bert()
+        frostline.prepare(model, storage=storage)
+        found: dict[int | None, int] = {}
+        for site in kept(model, batch()):
+            found[site.block] = found.get(site.block, 0) + site.bytes
+        return found
+
+    mixed, whole, better = sites(with_blocks(preset, ["bert.encoder.layer.1"], other)), sites(preset), sites(other)
+    assert mixed[0] == whole[0] < better[0]
+    shared = HIDDEN * 4 * batch()["input_ids"].numel()  # a block's input may be kept by the block before it
+    assert abs(mixed[1] - better[1]) <= shared
+    assert whole[1] < mixed[1]
+
+    model = tiny_bert(dropout=0.1).double()
+    torch.manual_seed(1)
+    logits, exact = model_gradients(model, batch())
+    frostline.prepare(model, storage=with_blocks(preset, ["bert.encoder.layer.1"], other))
+    ours, found = model_gradients(model, batch())
+    torch.testing.assert_close(ours, logits, rtol=1e-12, atol=1e-12)
+    assert cosine(found, exact) > (1 - 1e-12 if preset == "lossless" else 0.995)
+
+
 def test_a_mapping_says_what_differs_from_a_preset() -> None:
     model = tiny_bert()
     choice = {"preset": "compact", "norm": "int4", "block": "int8", "bert.encoder.layer.0": "stock"}
@@ -243,6 +272,7 @@ def test_a_mapping_says_what_differs_from_a_preset() -> None:
         ({"preset": "smalest"}, "did you mean 'smallest'"),
         ({"linear": "int9"}, "did you mean 'int8'"),
         ({"dropout": "int8"}, "storage of dropout: 'int8' is unknown"),
+        ({"bert.encoder.layer.0.*": "losless"}, "'losless' is unknown"),
         ({"bert.encoder.layer.0.output.densee": "int8"}, "did you mean 'bert.encoder.layer.0.output.dense'"),
         ({"bert.encoder.layer.7.*": "int8"}, "no such module keeps anything"),
         ({"bert.embeddings.dropout": "int8"}, "storage of dropout: 'int8'"),
