@@ -61,7 +61,8 @@ def record(kind: str, name: str, task: str, method: str, **changes: Any) -> dict
     base, settings = (METHODS.get(method) or (method, {}))[:2]
     size = {"batch_size": 16} if "batch_size=16" in method else {"batch_size": 32}
     rate = changes.pop("learning_rate", 1e-4)
-    data = {"name": task, "sha256": (task * 64)[:64], "train": 1000, "validation": 277, "label_names": ["no", "yes"]}
+    digest = f"{kind} {task} " * 64 if kind == "trial" else task * 64  # of train alone, as it is split
+    data = {"name": task, "sha256": digest[:64], "train": 1000, "validation": 277, "label_names": ["no", "yes"]}
     words = [f"data=glue/{task}", f"method={base}", *(f"{k}={v}" for k, v in settings.items())]
     values = {
         "format": "frostline-cell/1",

@@ -213,6 +213,15 @@ def test_comparison_without_a_finished_cell_says_so(folder: Path) -> None:
     assert Elements(page).all("svg") == []
 
 
+def test_trials_have_data_of_their_own_and_that_is_no_warning(folder: Path) -> None:
+    assert list(folder.glob("*.lr*.json"))
+    assert "were not made on the same data" not in write_report(folder).read_text(encoding="utf-8")
+    path = next(folder.glob("*.lr*.json"))
+    meta = json.loads(path.read_text())["meta_info"]
+    change(path, meta_info=meta | {"data": meta["data"] | {"sha256": "0" * 64}})
+    assert "were not made on the same data" in write_report(folder).read_text(encoding="utf-8")
+
+
 def test_records_from_other_data_or_versions_are_a_warning(folder: Path) -> None:
     values = json.loads((folder / "cola.full.seed0.json").read_text())
     meta = values["meta_info"]
