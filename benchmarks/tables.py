@@ -259,6 +259,11 @@ def summary(folder: str, name: str) -> str:
     return markdown(*made["TABLES"][name]())
 
 
+def federated_accuracy() -> str:
+    """Score of every rule under every limit."""
+    return markdown(*runpy.run_path(str(HERE / "federated" / "accuracy_summaries.py"))["accuracy"]())
+
+
 TABLES: dict[str, Callable[[], str]] = {"real_text": real_text, "step_cost": step_cost, "scheduling": scheduling}
 for _name, _made in (("fused", fused_backward), ("optimizers", optimizers)):
     if (HERE / "optimizers" / "results" / f"{_name}.json").is_file():
@@ -277,17 +282,20 @@ if (HERE / "storage" / "cola" / "results" / "comparison.json").is_file():
     TABLES["storage/cola/scores"] = partial(scores, "storage/cola")
 if (HERE / "worth" / "results" / "comparison.json").is_file():
     TABLES["worth/scores"] = partial(scores, "worth")
-for _name in ("glue",):
+for _name in ("glue", "cifar", "characters", "squad"):
     if (HERE / _name / "results" / "comparison.json").is_file():
         TABLES[f"{_name}/scores"] = partial(scores, _name)
         TABLES[f"{_name}/costs"] = partial(costs, _name)
-        TABLES[f"{_name}/claims"] = claimed
+if "glue/scores" in TABLES:
+    TABLES["glue/claims"] = claimed
 
 
 for _folder, _names in (("budget", ("prediction", "obedience", "headline")), ("federated", ("crossover", "devices"))):
     for _name in _names:
         if (HERE / _folder / "results" / f"{_name}.json").is_file():
             TABLES[f"{_folder}/{_name}"] = partial(summary, _folder, _name)
+if any((HERE / "federated" / "results" / "accuracy").glob("*.json")):
+    TABLES["federated/accuracy"] = federated_accuracy
 for _name in ("storage", "methods", "refused"):
     if (HERE / "models" / "results" / "models.json").is_file():
         TABLES[f"models/{_name}"] = partial(models, _name)

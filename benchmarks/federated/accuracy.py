@@ -64,9 +64,9 @@ def cells(asked: dict[str, Any]) -> dict[str, dict[str, Any]]:
     for seed in range(asked["seeds"]):
         for task, of_task in asked["tasks"].items():
             for limit, fleet in asked["limits"].items():
-                for rule in asked["rules"]:
+                for rule, changes in asked["rules"].items():
                     values = {key: value for key, value in of_task.items() if key != "prepare"}
-                    values |= asked["common"] | {"fleet": fleet, "rule": rule, "seed": seed}
+                    values |= asked["common"] | {"fleet": fleet, "rule": rule, "seed": seed} | changes
                     found[f"{task}.{limit}.{rule}.seed{seed}"] = values
     return found
 
