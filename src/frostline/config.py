@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from frostline.allocator import Allocator
+from frostline.budget import AUTO, parse_budget, times_inference
 from frostline.errors import ConfigError, nearest
 from frostline.tasks.kinds import AskedKind
 
@@ -108,6 +109,14 @@ class TrainConfig(BaseModel):
             raise ValueError("a number is needed, not a yes or no")
         return value
 
+    @field_validator("budget", mode="before")
+    @classmethod
+    def _amount(cls, value: Any) -> Any:
+        """Refuse what is no amount of memory now, before anything is read or started."""
+        if value is not None and value != AUTO and times_inference(value) is None:
+            parse_budget(value)
+        return value
+
     @field_validator("eval_strategy", "save_strategy", mode="before")
     @classmethod
     def _yaml_no(cls, value: object) -> object:
@@ -156,7 +165,12 @@ def checked(cls: type[Model], values: Mapping[str, Any]) -> Model:
         if first["type"] == "missing":
             raise ConfigError(f"the key {where!r} is missing; say for instance {where}=runs/first") from error
         value = f"={first['input']!r}" if where else ""
-        raise ConfigError(f"{where or 'the config'}{value} is refused: {first['msg']}") from error
+        raise ConfigError(f"{where or 'the config'}{value} is refused: {told(first)}") from error
+
+
+def told(error: Mapping[str, Any]) -> str:
+    """Return what an error of pydantic says; of one that a validator of ours raised, that alone."""
+    return str(error["msg"]).removeprefix("Value error, ")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import pytest
 from frostline.comparison.config import make_comparison
 from frostline.comparison.runs import Runs, slug
 from frostline.config import make_config
-from frostline.errors import ConfigError
+from frostline.errors import ConfigError, FrostlineError
 
 METHODS = {"full": {}, "far10": {"method": "far", "settings": {"retention": 0.1}}}
 
@@ -67,6 +67,17 @@ def test_only_some_tasks_may_be_measured():
 def test_what_is_measured_follows_the_tasks_that_are_chosen():
     values = {"output": "o", "methods": METHODS, "tasks": {"a": "x", "b": "y"}, "measured_tasks": ["b"]}
     assert make_comparison(values, {}, tasks=["a"]).measured_tasks == []
+
+
+@pytest.mark.parametrize("budget", ["2 bananas", -1, "0x", True])
+def test_a_budget_that_is_no_amount_is_refused_before_any_run(budget):
+    with pytest.raises(FrostlineError, match=r"budget"):
+        runs(columns={"budget": ["1GiB", budget]})
+
+
+def test_what_a_validator_says_stands_alone():
+    with pytest.raises(ConfigError, match=r"^seeds=0 is refused: a number of seeds"):
+        make_comparison({"output": "o", "methods": METHODS, "seeds": 0}, {})
 
 
 def test_a_column_multiplies_the_rows():

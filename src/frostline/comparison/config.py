@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from frostline.config import TrainConfig
+from frostline.config import TrainConfig, told
 from frostline.errors import ConfigError, nearest
 
 METHOD_KEYS = ("learning_rates", "learning_rate_of")  # in a method's entry, beside the keys of `frostline train`
@@ -143,7 +143,7 @@ def make_comparison(
         if first["type"] == "missing":
             raise ConfigError(f"the key {where!r} is missing; say for instance output=runs/compare") from error
         value = f"={first['input']!r}" if where else ""
-        raise ConfigError(f"{where or 'the comparison'}{value} is refused: {first['msg']}") from error
+        raise ConfigError(f"{where or 'the comparison'}{value} is refused: {told(first)}") from error
 
 
 def _choose_methods(merged: dict[str, Any], names: list[str]) -> dict[str, Any]:

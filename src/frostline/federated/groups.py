@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from frostline.config import told
 from frostline.errors import ConfigError, nearest
 from frostline.federated.limits import BYTES, FLOPS, Limit, parse
 
@@ -82,8 +83,7 @@ def make_group(entry: object, place: int) -> Group:
         key = str(first["loc"][0]) if first["loc"] else "the group"
         if first["type"] == "missing":
             raise ConfigError(f"{where}: the key {key!r} is missing.") from error
-        told = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{where}: {key}={first['input']!r} is refused: {told}") from error
+        raise ConfigError(f"{where}: {key}={first['input']!r} is refused: {told(first)}") from error
     if group.seconds is not None and group.flops is not None:
         raise ConfigError(f"{where}: seconds and flops both limit the work of a round; give one of them.")
     if group.seconds is not None and group.flops_per_second is None:

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from frostline.anatomy import Anatomy, Unit
+from frostline.config import told
 from frostline.errors import ConfigError, nearest
 
 Parameters = Mapping[str, nn.Parameter]
@@ -194,4 +195,4 @@ def validate_settings(method: type[Method], values: Mapping[str, Any]) -> Settin
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "settings"
-        raise ConfigError(f"method {method.name!r}: {where}={first['input']!r} is refused: {first['msg']}") from error
+        raise ConfigError(f"method {method.name!r}: {where}={first['input']!r} is refused: {told(first)}") from error
