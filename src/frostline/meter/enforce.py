@@ -14,7 +14,8 @@ from frostline.errors import ConfigError
 def enforce(budget: int) -> None:
     """Limit this process, or what torch may reserve on the GPU, to `budget` bytes.
 
-    On Linux the limit is on the process's writable memory (RLIMIT_DATA), counted from what is resident now.
+    On Linux the limit is on the process's writable memory (RLIMIT_DATA), counted from what is resident now, and lies
+    `RESERVED` above the budget: the system counts what is reserved, too.
 
     Raises:
         ConfigError: this system has no such limit.
@@ -44,6 +45,11 @@ def enforced(budget: int | None) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_DATA, before)
 
 
+RESERVED = 64 * 2**20
+"""Bytes of address space that the first step takes and does not touch, which RLIMIT_DATA counts and a budget does not:
+the stacks of threads (8 MiB each), scratch that kernels ask for and leave. 33 to 50 MB were seen."""
+
+
 def _limit_process(budget: int) -> tuple[int, int]:
     """Limit the process's writable memory and return the limits before."""
     try:
@@ -54,6 +60,6 @@ def _limit_process(budget: int) -> tuple[int, int]:
         raise ConfigError("enforce=true needs Linux: this system cannot limit a process's memory.") from error
     spare = budget - psutil.Process().memory_info().rss
     before = resource.getrlimit(resource.RLIMIT_DATA)
-    limit, hard = data + max(0, spare), before[1]
+    limit, hard = data + max(0, spare) + RESERVED, before[1]
     resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
     return before
