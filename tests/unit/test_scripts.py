@@ -115,3 +115,12 @@ def test_a_classifier_that_looks_for_the_end_of_a_text_is_planned_from_the_examp
     tuner = frostline.prepare(model, budget="4GiB", example=example)
     assert tuner.planned is not None
     assert model(**example).loss.requires_grad
+
+
+@pytest.mark.parametrize("name", ["T5", "BART", "GPT-2, next token", "ViT", "Llama"])
+def test_every_kind_of_model_is_planned_beside_its_inference(name: str) -> None:
+    """A decoder's tokens may come from the labels, which inference has not."""
+    architecture = ARCHITECTURES[name]
+    tuner = frostline.prepare(architecture.make(), budget="4GiB", example=architecture.batch(examples=4))
+    assert tuner.planned is not None
+    assert 0 < tuner.planned["inference"] <= tuner.planned["predicted"]["peak"]

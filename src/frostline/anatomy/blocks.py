@@ -42,7 +42,6 @@ def block_stacks(model: nn.Module) -> list[list[str]]:
 def _alike(modules: list[nn.Module]) -> bool:
     layouts = [{(name, tuple(p.shape)) for name, p in module.named_parameters()} for module in modules]
     common = min(layouts, key=len)
-    classes = {
-        getattr(type(module), "stands_for", type(module)) for module in modules
-    }  # storage may be on some of them
+    # Storage that is on some of them has given those a class of its own.
+    classes = {getattr(type(module), "stands_for", type(module)) for module in modules}
     return len(classes) == 1 and all(common <= layout for layout in layouts)

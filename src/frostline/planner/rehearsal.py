@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from frostline.anatomy import Anatomy, discover
-from frostline.anatomy.batches import LABELS
+from frostline.anatomy.batches import LABELS, with_decoder_inputs
 from frostline.anatomy.fakes import Fakes, fakes
 from frostline.anatomy.target import traced_for
 from frostline.errors import FrostlineError, UnsupportedModel
@@ -113,6 +113,7 @@ def rehearse_inference(steps: Steps, device: str = "cpu", *, source: Source = me
     try:
         with traced_for(device) as place, _fakes() as known, torch.no_grad():
             _materialise(model.eval(), known, place)
+            batch = with_decoder_inputs(model, batch)
             inputs = {name: known.like(value, place) for name, value in batch.items() if name not in LABELS}
             inputs.pop("attention_mask", None)  # it masks nothing
             with (
