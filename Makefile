@@ -59,7 +59,7 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-check: lint types docs test
+check: lint types docs test test-long
 
 clean:
 	rm -rf .venv build runs .mypy_cache .pytest_cache .ruff_cache
