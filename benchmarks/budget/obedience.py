@@ -3,7 +3,8 @@
     python benchmarks/budget/obedience.py              # goes on where it stopped
 
 The budgets lie evenly between the smallest that a plan fits and what stock full fine-tuning takes. Each run is a fresh
-process in which the system refuses memory beyond the budget (RLIMIT_DATA): the planned way, a dozen steps, of which two
+process in which the system refuses memory beyond the budget (RLIMIT_DATA, 64 MiB above it for what is reserved and not
+touched, see `frostline.meter.enforce`; the peak is of resident memory): the planned way, a dozen steps, of which two
 with the heaviest set that its schedule may come to; then full fine-tuning, three steps. What such a process takes
 besides its tensors is measured first, by a small step.
 """

@@ -47,7 +47,8 @@ def enforced(budget: int | None) -> Iterator[None]:
 
 RESERVED = 64 * 2**20
 """Bytes of address space that the first step takes and does not touch, which RLIMIT_DATA counts and a budget does not:
-the stacks of threads (8 MiB each), scratch that kernels ask for and leave. 33 to 50 MB were seen."""
+the stacks of threads (8 MiB each), scratch that kernels ask for and leave. Without it runs die whose resident peak is
+within their budget (benchmarks/budget/obedience.py, where the processor has AMX)."""
 
 
 def _limit_process(budget: int) -> tuple[int, int]:

@@ -14,11 +14,10 @@ def disagreements(report: Report) -> list[Paragraph]:
     found = []
     with_meta = [record for record in report.records if record.meta_info]
     for task in report.tasks:
+        mine = [record for record in with_meta if record.task == task]
         # Trials have a part of train alone, so the hash of their data is another.
-        trials, rest = (
-            [r for r in with_meta if r.task == task and (r.kind == "trial") == one] for one in (True, False)
-        )
-        if any(len(_distinct(map(_digest, records))) > 1 for records in (trials, rest)):
+        alike = ([r for r in mine if (r.kind == "trial") == is_trial] for is_trial in (True, False))
+        if any(len(_distinct(map(_digest, records))) > 1 for records in alike):
             text: Text = ("The records of ", Name(task), " were not made on the same data: their SHA-256 differ.")
             found.append(Paragraph(text, "warning"))
     if len(_distinct(record.meta_info.get("model_sha256") for record in with_meta)) > 1:
