@@ -1,16 +1,24 @@
-"""A federation in this process: the real device app behind a grid that hands messages over by a call."""
+"""A federation in this process: the real device app behind a grid that hands messages over, and what comes of it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import numpy as np
+import torch
 from flwr.app import ArrayRecord, Context, Message, RecordDict
 from flwr.app.error import Error
 from flwr.serverapp import Grid
+from transformers import AutoModelForSequenceClassification
 
 from frostline.federated.client_app import app
+from frostline.federated.config import FederateConfig
+from frostline.federated.network import Network
+from frostline.federated.server_app import Planned, serve
+from frostline.models import load_classifier
 
+Make = Callable[..., FederateConfig]
 Spoil = Callable[[int, Message, Message], Message | None]
 
 
@@ -68,3 +76,31 @@ def _received(message: Message) -> Message:
     copy = Message(content, dst_node_id=message.metadata.dst_node_id, message_type=message.metadata.message_type)
     copy.metadata.__dict__.update(message.metadata.__dict__)
     return copy
+
+
+def run(planned: Planned, spoil: Spoil | None = None, *, resume: bool = False) -> list[Any]:
+    log: list[Any] = []
+    serve(DirectGrid(len(planned.choice.shares), spoil), planned, resume=resume, say=log.append)
+    return log
+
+
+def network(config: FederateConfig) -> Network:
+    return Network(config.model, 2, 2)
+
+
+def started(config: FederateConfig, rank: int | None = None) -> dict[str, Any]:
+    torch.manual_seed(config.seed)
+    return network(config).start(load_classifier(config.model, ("bad", "good")).model, config.seed, rank)
+
+
+def own_copy(state: dict[str, Any]) -> dict[str, Any]:
+    return {name: value.copy() for name, value in state.items()}
+
+
+def result(config: FederateConfig) -> dict[str, np.ndarray[Any, Any]]:
+    model = AutoModelForSequenceClassification.from_pretrained(config.output / "model")
+    return {name: value.numpy() for name, value in model.state_dict().items()}
+
+
+def same_bits(first: Any, second: Any) -> bool:
+    return bool(first.keys() == second.keys() and all(first[n].tobytes() == second[n].tobytes() for n in first))

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "examples" / "deployment" / "deploy.py"
+SCRIPT = Path(__file__).parents[3] / "examples" / "deployment" / "deploy.py"
 MIB = 2**20
 
 pytestmark = pytest.mark.slow  # each of its processes imports torch, for each task anew
