@@ -8,6 +8,7 @@ head        every device the head alone
 cocofl      each device as many blocks in a row as its limits allow, elsewhere in each round, at random (after CoCoFL,
             arXiv 2203.05468, whose frozen blocks are quantised besides)
 rotating    the same, place after place
+auto        the same, where the blocks moved most when they last trained (SlimFit's criterion, of rounds)
 lora        every device adapters of one rank on all blocks of the deepest network for which all can, and the head
 hetlora     the same, each device of the highest rank that its limits allow (HetLoRA, arXiv 2401.06432)
 flexlora    the same, what the adapters add being averaged, and not their factors (FlexLoRA, arXiv 2402.11505)
@@ -174,11 +175,12 @@ RULES: dict[str, Rule] = {
     "head": head,
     "cocofl": windows,
     "rotating": windows,
+    "auto": windows,
     "lora": lora,
     "hetlora": hetlora,
     "flexlora": hetlora,
 }
 ADAPTED = frozenset({"lora", "hetlora", "flexlora"})
 """Rules under which adapters train, so that the tables must have their costs."""
-WINDOWED = frozenset({"cocofl", "rotating"})
+WINDOWED = frozenset({"cocofl", "rotating", "auto"})
 """Rules under which windows of layers train."""

@@ -32,6 +32,7 @@ from frostline.federated.server_optimizers import FedAdam, FedAvg, FedAvgM
 from frostline.federated.strategy import Federation, Record
 from frostline.federated.tables import Tables, make_tables
 from frostline.federated.telling import told
+from frostline.federated.turns import Turns
 from frostline.meter.process import peaks
 from frostline.models import quiet
 
@@ -140,7 +141,10 @@ def serve(grid: Grid, planned: Planned, *, resume: bool, say: Say) -> None:
         for part in parts
     }
     kept = _kept(log, devices) if config.personal is not None else {}
-    federation = Federation(config, choice, network, data.label_names, flops, shapes, state, optimizer, members, kept)
+    turns = Turns.after(log, config, network)
+    federation = Federation(
+        config, choice, network, data.label_names, flops, shapes, state, optimizer, members, kept, turns
+    )
     for number in range(done + 1, config.rounds + 1):
         record = federation.round(grid, number)
         record["metrics"] = data.scores(network.filled(federation.state))

@@ -30,8 +30,8 @@ from frostline.federated.network import Network
 from frostline.federated.parts import Part, cut, padded
 from frostline.federated.replies import Rejected, checked
 from frostline.federated.server_optimizers import FedAvg
+from frostline.federated.turns import Record, Turns
 
-Record = dict[str, Any]
 Asked = tuple[Share, Part]
 
 
@@ -50,6 +50,7 @@ class Federation:
         optimizer: of the server.
         members: the devices that introduced themselves, by index.
         kept: of devices that keep layers, by index, the round of which they are; changed by each round.
+        turns: which of its parts a device trains; changed by each round.
     """
 
     config: FederateConfig
@@ -62,15 +63,16 @@ class Federation:
     optimizer: FedAvg
     members: Mapping[int, Member]
     kept: dict[int, int]
+    turns: Turns
 
     def round(self, grid: Grid, number: int) -> Record:
         """Run one round, counted from 1, and return its record; without a quorum the network stays as it is."""
-        asked = [(share, self._part(share, number)) for share in self._sampled(number)]
+        asked = [(share, self.turns.part(share, number)) for share in self._sampled(number)]
         expected: Counter[str] = Counter()
         for share, part in asked:
             names = products.named(self.shapes[part]) if self._by_products else list(self.shapes[part])
             expected.update(dict.fromkeys(names, self.members[share.device.index].examples))
-        merge, devices = Merge(expected), []
+        merge, devices, moved = Merge(expected), [], {}
         for wave in _chunks(asked, self.config.wave):
             devices += self._wave(grid, wave, number, merge)
         quorum = max(1, math.ceil(self.config.quorum * len(asked)))
@@ -79,7 +81,10 @@ class Federation:
             base = products.multiplied(self.state) if self._by_products else self.state
             average = merge.average(base, damped=self.config.damped)
             average = products.factored(average, self.state) if self._by_products else average
-            self.state |= self.optimizer.step(self.state, average)
+            changed = self.optimizer.step(self.state, average)
+            merged = [part for (_, part), device in zip(asked, devices, strict=True) if device["reply"] == "ok"]
+            moved = self.turns.moved(merged, self.state, changed)
+            self.state |= changed
         good = [device for device in devices if device["reply"] == "ok"]
         return {
             "round": number,
@@ -94,6 +99,7 @@ class Federation:
             "flops": sum(device["flops"] for device in good),
             "loss": sum(device["loss"] for device in good) / len(good) if good else None,
             "slowest": max(good, key=lambda device: float(device["seconds"]))["device"] if good else None,
+            **moved,
             "devices": devices,
         }
 
@@ -108,13 +114,6 @@ class Federation:
         there = [share for share in there if share.takes_part]
         chosen = chance.sample(there, min(self.config.devices_per_round, len(there)))
         return sorted(chosen, key=lambda share: share.device.index)
-
-    def _part(self, share: Share, number: int) -> Part:
-        """Return what a device trains in a round: where it has several parts, one at random or one after another."""
-        place = number - 1
-        if self.config.rule == "cocofl":
-            place = random.Random(f"part {self.config.seed} {number} {share.device.index}").randrange(len(share.parts))
-        return share.parts[place % len(share.parts)]
 
     def _wave(self, grid: Grid, wave: Sequence[Asked], number: int, merge: Merge) -> list[Record]:
         """Ask some devices at once and merge their replies in the fleet's order; return a record of each."""

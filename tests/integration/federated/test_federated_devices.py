@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,7 @@ from flwr.app import Message
 from safetensors.numpy import load_file
 
 from federation import DirectGrid, Make, network, own_copy, result, run, same_bits, started
-from frostline.errors import (
-    CheckpointError,
-    ConfigError,
-)
+from frostline.errors import CheckpointError, ConfigError
 from frostline.federated.config import FederateConfig
 from frostline.federated.local import train_part
 from frostline.federated.parts import Part
@@ -39,7 +37,7 @@ def test_other_rules_train_what_they_say(make: Make, planned: Any, rule: str, la
     assert any("classifier" in name for name in moved)
 
 
-@pytest.mark.parametrize("rule", ["rotating", pytest.param("cocofl", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rule", ["rotating", "auto", pytest.param("cocofl", marks=pytest.mark.slow)])
 def test_windows_move_from_round_to_round_and_every_block_trains(make: Make, rule: str) -> None:
     config = make(rounds=4, rule=rule, norm_bound=1e9)
     found = plan(config)
@@ -56,6 +54,35 @@ def test_windows_move_from_round_to_round_and_every_block_trains(make: Make, rul
     assert low.memory > high.memory, "what lies lower keeps the activations of all above it"
     first, second, head = (set(network(config).trained_shapes(part)) for part in (Part(1, skip=1), Part(1), Part(0)))
     assert first & second == head
+
+
+def test_auto_goes_where_the_blocks_moved_most_and_a_resumed_run_knows_it(make: Make, tmp_path: Path) -> None:
+    config = make([{"name": "weak", "count": 3, "upload": "50%"}], rounds=5, rule="auto", norm_bound=1e9)
+    found = plan(config)
+    log = run(found)
+    known: dict[str, float] = {}
+    for record in log:
+        (skip,) = {str(device["skip"]) for device in record["devices"]}
+        unseen = [place for place in ("0", "1") if place not in known]
+        assert skip == (unseen[0] if unseen else max(known, key=lambda place: known[place]))
+        assert set(record["distances"]) == {skip}
+        known |= record["distances"]
+    assert all(distance > 0 for distance in known.values())
+
+    cut = config.model_copy(update={"output": tmp_path / "cut"})
+
+    class Killed(Exception):
+        pass
+
+    def kill(record: Any) -> None:
+        if record["round"] == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        serve(DirectGrid(3), replace(found, config=cut), resume=False, say=kill)
+    again = run(replace(found, config=cut), resume=True)
+    assert [record["distances"] for record in again] == [record["distances"] for record in log[3:]]
+    assert same_bits(result(config), result(cut))
 
 
 def test_a_proximal_term_keeps_devices_near_where_they_began(make: Make, planned: Any) -> None:
