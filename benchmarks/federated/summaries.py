@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+import statistics
 from pathlib import Path
 from typing import Any
+
+from federated.curves import read, score
+from table import Table, results
 
 from frostline.report import numbers
 
 HERE = Path(__file__).parent
 
 
-def _results(name: str) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((HERE / "results" / f"{name}.json").read_text(encoding="utf-8"))
-    return content
-
-
-def crossover() -> tuple[list[str], list[list[str]]]:
+def crossover() -> Table:
     """Return what the last t blocks take to LoRA of rank 1 on all; of seconds to rank 8, beside which these were."""
-    networks = _results("crossover")["networks"]
+    networks = results(HERE, "crossover")["networks"]
     rows = []
     for place in range(max(network["depth"] for network in networks) + 1):
         row = [f"t = {place}"]
@@ -36,10 +33,10 @@ def crossover() -> tuple[list[str], list[list[str]]]:
         for network in networks
         for what in ("FLOPs", "memory", "time")
     ]
-    return ["of LoRA's", *heads], rows
+    return Table(["of LoRA's", *heads], rows)
 
 
-def devices() -> tuple[list[str], list[list[str]]]:
+def devices() -> Table:
     """Return the server's peak after the last round, and how long a federation took, by number of devices."""
     rows = [
         [
@@ -48,9 +45,32 @@ def devices() -> tuple[list[str], list[list[str]]]:
             numbers.mebibytes(found["server_process"][0]),
             f"{found['seconds']:.0f} s",
         ]
-        for found in _results("devices")["federations"]
+        for found in results(HERE, "devices")["federations"]
     ]
-    return ["devices", "server's peak", "after the first round", "whole federation"], rows
+    return Table(["devices", "server's peak", "after the first round", "whole federation"], rows)
 
 
-TABLES: dict[str, Callable[[], tuple[list[str], list[list[str]]]]] = {"crossover": crossover, "devices": devices}
+def accuracy() -> Table:
+    """Return the score of each rule after the last round, mean and deviation over seeds, in points; and its network."""
+    found = read()
+    rules = list(dict.fromkeys(rule for by_rule in found.values() for rule in by_rule))
+    rows = [
+        [f"{task}, {limit}", *(_cell(by_rule.get(rule, [])) for rule in rules)]
+        for (task, limit), by_rule in found.items()
+    ]
+    return Table(["", *rules], rows)
+
+
+def _cell(records: list[dict[str, Any]]) -> str:
+    done = [record for record in records if "rounds" in record]
+    if not records:
+        return numbers.DASH
+    if not done:
+        return "refused"
+    scores = [score(record["rounds"][-1]) for record in done]
+    deviation = statistics.stdev(scores) if len(scores) > 1 else None
+    seeds = "" if len(scores) == 3 else f", {len(scores)} seeds"
+    return f"{numbers.spread(statistics.fmean(scores), deviation)} (l={done[0]['depth']}{seeds})"
+
+
+TABLES = {"crossover": crossover, "devices": devices, "accuracy": accuracy}

@@ -1,20 +1,17 @@
-"""What the federations of accuracy.py came to: a table, and curves against rounds, bytes sent up, and operations.
+"""Draws what the federations of accuracy.py came to, against rounds, bytes sent up, and operations.
 
-python benchmarks/federated/accuracy_summaries.py     # draws results/accuracy_*.svg; `make tables` writes the table
+python benchmarks/federated/curves.py     # results/accuracy_*.svg
 """
 
 from __future__ import annotations
 
 import json
-import statistics
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
-
-from frostline.report import numbers
 
 RESULTS = Path(__file__).parent / "results"
 AGAINST = {"rounds": ("round", 1.0), "upload": ("sent up so far, MB", 1e6), "flops": ("operations so far, TFLOP", 1e12)}
@@ -32,30 +29,8 @@ def read(results: Path = RESULTS) -> Found:
     return found
 
 
-def accuracy(results: Path = RESULTS) -> tuple[list[str], list[list[str]]]:
-    """Return the score of each rule after the last round, mean and deviation over seeds, in points; and its network."""
-    found = read(results)
-    rules = list(dict.fromkeys(rule for by_rule in found.values() for rule in by_rule))
-    rows = [
-        [f"{task}, {limit}", *(_cell(by_rule.get(rule, [])) for rule in rules)]
-        for (task, limit), by_rule in found.items()
-    ]
-    return ["", *rules], rows
-
-
-def _cell(records: list[dict[str, Any]]) -> str:
-    done = [record for record in records if "rounds" in record]
-    if not records:
-        return numbers.DASH
-    if not done:
-        return "refused"
-    scores = [_score(record["rounds"][-1]) for record in done]
-    deviation = statistics.stdev(scores) if len(scores) > 1 else None
-    seeds = "" if len(scores) == 3 else f", {len(scores)} seeds"
-    return f"{numbers.spread(statistics.fmean(scores), deviation)} (l={done[0]['depth']}{seeds})"
-
-
-def _score(metrics: dict[str, Any]) -> float:
+def score(metrics: dict[str, Any]) -> float:
+    """Return the share that was right, of the metrics of a round."""
     return float(next(metrics[name] for name in SCORES if name in metrics))
 
 
@@ -78,7 +53,7 @@ def draw(results: Path = RESULTS) -> list[Path]:
             for rule, records in by_rule.items():
                 done = [record["rounds"] for record in records if "rounds" in record]
                 if done:
-                    scores = np.mean([[100 * _score(one) for one in rounds] for rounds in done], axis=0)
+                    scores = np.mean([[100 * score(one) for one in rounds] for rounds in done], axis=0)
                     places = np.mean([_places(rounds, against) for rounds in done], axis=0) / scale
                     axis.plot(places, scores, color=colours[rule], linewidth=1, label=rule)
             axis.set(title=f"{task}, {limit}", xlabel=label, ylabel="points" if limit == limits[0] else None)

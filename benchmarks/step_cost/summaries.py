@@ -1,0 +1,28 @@
+"""The table of the costs of a step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from table import Table, results
+
+from frostline.report import numbers
+
+HERE = Path(__file__).parent
+
+
+def step_cost() -> Table:
+    """Step time beside full fine-tuning and process peak, on batches of two lengths."""
+    record = results(HERE, "step_cost")
+    shapes = list(record["results"])
+    rows = []
+    for method in record["results"][shapes[0]]:
+        row = [method]
+        for shape in shapes:
+            figures = record["results"][shape][method]
+            row += [numbers.times(figures["ratio"]), numbers.mebibytes(figures["peak_bytes"])]
+        rows.append(row)
+    return Table(["method", *(f"{what}, {shape}" for shape in shapes for what in ("time", "peak"))], rows)
+
+
+TABLES = {"costs": step_cost}
