@@ -86,7 +86,7 @@ def test_a_run_that_passes_its_budget_is_stopped_with_a_checkpoint(tmp_path, tas
         chosen, found = within_budget(config, console)
         return chosen, {**found, "budget": 2**20}
 
-    monkeypatch.setattr("frostline.training.run.within_budget", planned_for_more)
+    monkeypatch.setattr("frostline.training.start.within_budget", planned_for_more)
     output = tmp_path / "run"
     shape = {"max_steps": 5, "batch_size": 4, "max_length": 32, "budget": "8GiB"}
     config = make_config({"model": str(tiny), "data": str(task), "output": output, **shape})

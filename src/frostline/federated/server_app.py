@@ -29,10 +29,10 @@ from frostline.federated.local import local_optimizer, steps_of
 from frostline.federated.network import Network, model_of
 from frostline.federated.rules import ADAPTED, RULES, WINDOWED
 from frostline.federated.server_optimizers import FedAdam, FedAvg, FedAvgM
-from frostline.federated.strategy import Federation, Record
+from frostline.federated.strategy import Federation
 from frostline.federated.tables import Tables, make_tables
 from frostline.federated.telling import told
-from frostline.federated.turns import Turns
+from frostline.federated.turns import Record, Turns
 from frostline.meter.process import peaks
 from frostline.models import quiet
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from frostline.budget import written
-from frostline.federated.strategy import Record
+from frostline.federated.turns import Record
 
 
 def told(record: Record, rounds: int) -> str:
