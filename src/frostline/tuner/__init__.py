@@ -1,5 +1,6 @@
 """Puts a plan on a live model and takes it off again."""
 
-from frostline.tuner.tuner import Tuner, prepare
+from frostline.tuner.preparing import prepare
+from frostline.tuner.tuner import Tuner
 
 __all__ = ["Tuner", "prepare"]

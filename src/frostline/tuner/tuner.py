@@ -1,4 +1,4 @@
-"""Puts a method on a live model and takes it off again."""
+"""A method on a live model: freezes and thaws before each step, looks on after it, and gives the plain model back."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from frostline import methods
-from frostline.anatomy import Anatomy, Unit, discover
-from frostline.errors import ConfigError, FrostlineError, PlanError, UnsupportedModel, nearest
-from frostline.methods.base import ConstantMethod, Method, Replacement, validate_settings
+from frostline.anatomy import Anatomy, Unit
+from frostline.errors import FrostlineError, PlanError
+from frostline.methods.base import ConstantMethod, Method, Replacement
 from frostline.plan import Plan
 from frostline.storage import Attached, Choice, Storage
 from frostline.storage.finite import require_finite
 from frostline.tuner.fused_backward import FusedBackward
-from frostline.tuner.optimizer_state import POLICIES, OptimizerState
+from frostline.tuner.optimizer_state import OptimizerState
 from frostline.tuner.processes import require_alone, require_whole
 
 if TYPE_CHECKING:
@@ -27,64 +26,9 @@ if TYPE_CHECKING:
 _prepared: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 
 
-def prepare(
-    model: nn.Module,
-    method: str | type[Method] = "full",
-    *,
-    optimizer_state: str = "keep",
-    storage: Choice = "exact",
-    fused_backward: bool = False,
-    seed: int = 0,
-    example: Mapping[str, Any] | None = None,
-    anatomy: Anatomy | None = None,
-    **settings: Any,
-) -> Tuner:
-    """Put a method on a model, in place; make the optimizer after this call.
-
-    Args:
-        model: a transformer, loaded and on its device.
-        method: a name from `frostline.methods.names()`, or a `Method` class of your own.
-        optimizer_state: of frozen units: `keep`, `release` or `offload`.
-        storage: how saved activations wait for backward: a preset (`exact`, `lossless`, `compact`, `slimfit`,
-            `smallest`), or a mapping of what differs from one; see `frostline.storage.choice`.
-        fused_backward: each weight moves within backward, and its gradient goes at once; rules out what needs the
-            gradients together, such as clipping and gradient accumulation.
-        seed: of every random choice the method makes.
-        example: keyword arguments of one forward pass, for models for which none can be made up.
-        anatomy: the model's, where it is known from another of the same structure; found by a trace if None.
-        settings: the method's own, for instance `rate=0.9`.
-
-    Returns:
-        The tuner: `callback()` for a stock Trainer, or `attach`, `before_step` and `after_step` for a plain loop.
-
-    Raises:
-        ConfigError: an unknown method, setting or storage, or a value out of range.
-        UnsupportedModel: the model's structure was not understood, or its weights are shards.
-        StorageError: storage would be bypassed by a wrapper on the model.
-        PlanError: the model is prepared already, or nothing in it would train.
-    """
-    cls = methods.get(method) if isinstance(method, str) else method
-    if optimizer_state not in POLICIES:
-        raise ConfigError(f"optimizer_state={optimizer_state!r} is unknown{nearest(optimizer_state, POLICIES)}")
-    if fused_backward and cls.updates_in_backward:
-        raise ConfigError(
-            f"fused_backward=True is refused: method {cls.name!r} moves the weights during backward by itself; leave "
-            "it out."
-        )
-    chosen = cls(validate_settings(cls, settings), seed)
-    if model in _prepared:
-        raise PlanError("this model is prepared already; call finish() on its tuner first.")
-    if any(hasattr(m, "_orig_mod") or m._compiled_call_impl is not None for m in model.modules()):
-        raise UnsupportedModel("the model is compiled: units that freeze and thaw would recompile it; pass it plain.")
-    require_whole(model)
-    return Tuner(
-        model,
-        chosen,
-        discover(model, example) if anatomy is None else anatomy,
-        optimizer_state=optimizer_state,
-        storage=storage,
-        fused_backward=fused_backward,
-    )
+def is_prepared(model: nn.Module) -> bool:
+    """Tell whether a tuner is on this model."""
+    return model in _prepared
 
 
 class Tuner:
