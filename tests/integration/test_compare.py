@@ -88,6 +88,7 @@ def whole(values, plugin, tmp_path_factory):
     printed = run(
         values,
         folder,
+        title="All of it",
         plugins=[str(plugin)],
         methods={"full": {}, "talkative": {"learning_rate_of": "full"}, "greedy": {}, "faulty": {}},
         learning_rates={"grid": [1e-3, 1e-2], "train": {"validation_share": 0.25}},
@@ -100,7 +101,9 @@ def whole(values, plugin, tmp_path_factory):
 
 def test_every_run_leaves_a_record_with_what_it_was_made_of(whole):
     folder, _ = whole
-    expected = json.loads((folder / "comparison.json").read_text())["expected"]
+    plan = json.loads((folder / "comparison.json").read_text())
+    expected = plan["expected"]
+    assert plan["name"] == "All of it"
     found = records(folder)
     assert sorted(found) == sorted(name for names in expected.values() for name in names)
     assert {kind: len(names) for kind, names in expected.items()} == {"trial": 6, "cell": 4, "memory": 5, "time": 3}

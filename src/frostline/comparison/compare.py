@@ -92,7 +92,7 @@ def _require_data(runs: Runs, folder: ComparisonFolder) -> None:
 def _plan(config: ComparisonConfig, runs: Runs) -> Record:
     return {
         "format": COMPARISON_FORMAT,
-        "name": config.output.resolve().name,
+        "name": config.title or config.output.resolve().name,
         "caption": config.caption,
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "reference": runs.reference,

@@ -31,6 +31,7 @@ class ComparisonConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     output: Path = Field(description="the comparison's folder; one that exists is gone on with")
+    title: str | None = Field(None, min_length=1, description="of the report; the folder's name if left out")
     caption: str | None = Field(None, description="what a reader must know, such as what was cut short")
     train: dict[str, Any] = Field(default_factory=dict, description="keys of `frostline train` for every run")
     tasks: dict[str, dict[str, Any]] = Field(default_factory=dict, description="name -> keys over those of train")
