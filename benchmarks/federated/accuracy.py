@@ -63,11 +63,11 @@ def cells(asked: dict[str, Any]) -> dict[str, dict[str, Any]]:
     found = {}
     for seed in range(asked["seeds"]):
         for task, of_task in asked["tasks"].items():
-            for limit, fleet in asked["limits"].items():
-                for rule, changes in asked["rules"].items():
+            for limit, of_limit in asked["limits"].items():
+                for rule in of_limit["rules"]:
                     values = {key: value for key, value in of_task.items() if key != "prepare"}
-                    values |= asked["common"] | {"fleet": fleet, "rule": rule, "seed": seed} | changes
-                    found[f"{task}.{limit}.{rule}.seed{seed}"] = values
+                    values |= asked["common"] | {"fleet": of_limit["fleet"], "rule": rule, "seed": seed}
+                    found[f"{task}.{limit}.{rule}.seed{seed}"] = values | asked["rules"].get(rule, {})
     return found
 
 
