@@ -117,7 +117,7 @@ def test_every_run_is_a_config_that_train_takes():
 def test_times_are_paired_with_the_reference_on_the_same_batches():
     found = runs(learning_rates={"grid": [1e-4]})
     (run,) = found.time()
-    reference = found.reference_of(run)
+    reference = run.reference
     assert (run.method, reference.method) == ("far10", "full")
     assert run.config["seed"] == reference.config["seed"]
     assert run.config["max_steps"] == reference.config["max_steps"]
@@ -180,7 +180,7 @@ def test_the_reference_is_paired_row_by_row_with_the_same_columns():
         columns={"max_length": [8, 16]},
     )
     assert found.reference == "full max_length=8"
-    pairs = [(run.method, found.reference_of(run).method) for run in found.time()]
+    pairs = [(run.method, run.reference.method) for run in found.time()]
     assert pairs == [
         ("full_small max_length=8", "full max_length=8"),
         ("full_small max_length=16", "full max_length=16"),
@@ -189,7 +189,7 @@ def test_the_reference_is_paired_row_by_row_with_the_same_columns():
 
 def test_a_column_that_changes_no_batch_is_paired_with_its_first_value():
     found = runs({"full": {}, "head": {}}, columns={"storage": ["exact", "compact"], "batch_size": [4, 8]})
-    pairs = {run.method: found.reference_of(run).method for run in found.time()}
+    pairs = {run.method: run.reference.method for run in found.time()}
     assert pairs == {
         f"{method} storage={storage} batch_size={size}": f"full storage=exact batch_size={size}"
         for method in ("full", "head")

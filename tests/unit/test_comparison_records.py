@@ -7,7 +7,8 @@ import pytest
 
 from frostline.children import why
 from frostline.comparison.compare import choose_learning_rates
-from frostline.comparison.records import ComparisonFolder, command_of, make_record
+from frostline.comparison.folder import ComparisonFolder
+from frostline.comparison.records import command_of, make_record
 from frostline.comparison.runs import Run
 from frostline.errors import ConfigError
 
@@ -22,10 +23,8 @@ def folder(tmp_path):
 
 
 def record(**changes):
-    return (
-        make_record(RUN, status="finished", result={"metrics": {"a": 1.0}, "metric": "a"}, run_info={"seconds": 1.0})
-        | changes
-    )
+    result = {"metrics": {"a": 1.0}, "metric": "a"}
+    return make_record(RUN, command="-", status="finished", result=result, run_info={"seconds": 1.0}) | changes
 
 
 def test_a_record_comes_back_as_it_was_written(folder):
@@ -84,12 +83,87 @@ def test_a_second_start_adds_to_what_is_planned(folder):
             "expected": {"cell": [f"t.{name}.seed0" for name in names]},
         }
 
-    folder.write_plan(plan(["full"]))
+    folder.write(record())
+    folder.write_plan(plan(["full", "head"]))
     folder.write_plan(plan(["lora"]))
     found = json.loads(folder.plan.read_text())
-    assert found["methods"] == ["lora", "full"]
+    assert found["methods"] == ["lora", "full"], "of head nothing was made, so nothing is missing"
     assert found["expected"]["cell"] == ["t.lora.seed0", "t.full.seed0"]
     assert found["started"] == "full"
+
+
+@pytest.mark.parametrize("plan", ["{", '{"expected": {"cell": null}}', '{"expected": [], "tasks": null}', "[[[["])
+def test_a_damaged_plan_is_written_anew(folder, plan):
+    own = {"format": "frostline-comparison/1", "started": "now", "tasks": ["t"], "methods": ["full"], "seeds": [0]}
+    damaged = plan.replace('{"', '{"format": "frostline-comparison/1", "', 1) if plan.endswith("}") else plan
+    folder.plan.write_text(damaged)
+    folder.write_plan({**own, "expected": {"cell": [RUN.name]}})
+    assert json.loads(folder.plan.read_text()) == {**own, "expected": {"cell": [RUN.name]}}
+
+
+@pytest.mark.parametrize("content", ['{"my": "precious"}', "[]", '{"format": "other"}'])
+def test_a_foreign_plan_is_not_written_over(tmp_path, content):
+    (tmp_path / "comparison.json").write_text(content)
+    with pytest.raises(ConfigError, match=r"comparison\.json is no plan"):
+        ComparisonFolder(tmp_path).open()
+    assert (tmp_path / "comparison.json").read_text() == content
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"status": "running"},
+        {"status": 3},
+        {"task": None},
+        {"seed": "0"},
+        {"config": []},
+        {"reason": 3},
+        {"train_info": {"metric": ["a"], "metrics": {"a": 1.0}}},
+        {"train_info": {"metric": "a", "metrics": {"a": "1.0"}}},
+        {"train_info": {"metric": "a", "metrics": {"a": None}}},
+        {"train_info": {"metric": "a", "metrics": {"a": 1.0, "loss": None}}},
+    ],
+)
+def test_a_record_that_cannot_be_used_is_made_anew(folder, changes):
+    folder.write(record(**changes))
+    assert folder.read(RUN) is None
+
+
+def test_a_record_of_another_row_or_of_other_threads_is_refused(folder):
+    folder.write(record(method="fu ll"))
+    with pytest.raises(ConfigError, match="made with method='fu ll', not 'full'"):
+        folder.read(RUN)
+    folder.write(record(run_info={"seconds": 1.0, "threads": 1}))
+    assert folder.read(RUN, threads=1) is not None
+    with pytest.raises(ConfigError, match="made with threads=1, not 2"):
+        folder.read(RUN, threads=2)
+
+
+def test_what_failed_is_made_anew_on_demand_whatever_its_keys(folder):
+    folder.write(record(status="failed", reason="no trial finished", config={"method": "full"}))
+    with pytest.raises(ConfigError, match="learning_rate"):
+        folder.read(RUN)
+    assert folder.read(RUN, retry=True) is None
+
+
+def test_a_pair_with_another_reference_is_made_anew(folder):
+    other = replace(RUN, method="head", config={**RUN.config, "method": "head"})
+    run = replace(RUN, kind="time", name="t.full.time", reference=other)
+    made = make_record(run, command="-", status="finished", result={}, run_info={"seconds": 1.0})
+    folder.write(made)
+    assert folder.read(run) == made
+    assert folder.read(replace(run, reference=replace(other, method="bitfit"))) is None
+    assert folder.read(replace(run, reference=replace(other, config={**other.config, "bf16": True}))) is None
+
+
+@pytest.mark.parametrize("text", ["null", "~", "'x'", '"y"', "plain words", "5", "äö", ""])
+def test_the_command_gives_back_every_text(text):
+    import shlex
+
+    from frostline.config import parse_values
+
+    (word,) = [word for word in shlex.split(command_of({"data": text}, "x")) if word.startswith("data=")]
+    assert parse_values({"data": word.removeprefix("data=")}) == {"data": text}
 
 
 def test_the_command_can_be_pasted_into_a_shell():

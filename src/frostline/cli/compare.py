@@ -42,9 +42,11 @@ def compare(
     if seeds is not None:
         overrides["seeds"] = _seeds(seeds)
     flags = {"storage": storage, "budget": budgets}
+    columns: dict[str, Any] = {}
     for text in (*(column or ()), *(f"{key}={values}" for key, values in flags.items() if values)):
-        overrides.setdefault("columns", {}).update(_column(text))
-    config = make_comparison(read_yaml(path) if path else {}, overrides, _names(methods), _names(tasks))
+        columns |= _column(text)
+    file = read_yaml(path) if path else {}
+    config = make_comparison(file, overrides, _names(methods), _names(tasks), columns)
 
     from rich.console import Console
 

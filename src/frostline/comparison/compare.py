@@ -5,18 +5,24 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
+import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from frostline.comparison.config import ComparisonConfig
+from frostline.comparison.folder import COMPARISON_FORMAT, ComparisonFolder
 from frostline.comparison.pairing import pair
 from frostline.comparison.processes import Outcome, Processes, run_info
 from frostline.comparison.progress import Progress
-from frostline.comparison.records import COMPARISON_FORMAT, ComparisonFolder, make_record
+from frostline.comparison.records import command_of, make_record
 from frostline.comparison.runs import INFERENCE, Kind, Run, Runs
 from frostline.config import make_config
 from frostline.errors import CheckpointError, ConfigError, Interrupted
@@ -48,13 +54,11 @@ def compare(
     runs = Runs(config)
     folder = ComparisonFolder(config.output)
     _require_data(runs, folder)
-    chosen = frozenset({"learning_rate"}) if config.learning_rates else frozenset[str]()
-    for run in (*runs.trials(), *runs.cells()):
-        folder.read(run, overwrite=overwrite, ignore=chosen if run.group and run.kind == "cell" else frozenset())
-    folder.open()
     threads = config.threads or max(1, (os.cpu_count() or 1) // config.jobs)
+    _require_same(runs, folder, threads, console, overwrite=overwrite, retry=retry)
+    folder.open()
     try:
-        folder.write_plan(_plan(config, runs))
+        folder.write_plan(_plan(config, runs, threads))
         with Processes(config.output / ".running", threads) as processes:
             return _Comparison(config, runs, folder, processes, console, overwrite=overwrite, retry=retry).run()
     except KeyboardInterrupt as error:
@@ -65,10 +69,28 @@ def compare(
         raise CheckpointError(f"a record cannot be written: {error}. What is finished is kept.") from error
 
 
+def _require_same(
+    runs: Runs, folder: ComparisonFolder, threads: int, console: Console, *, overwrite: bool, retry: bool
+) -> None:
+    """Refuse records of other keys, and say where the choice of a learning rate is open again."""
+    how: dict[str, Any] = {"threads": threads, "overwrite": overwrite, "retry": retry}
+    open_again = {(run.task, run.method) for run in runs.trials() if folder.read(run, **how) is None}
+    there: Counter[tuple[str, str]] = Counter()
+    for run in runs.cells():
+        ignore = frozenset[str]() if run.group is None else _CHOSEN
+        if folder.read(run, **how, ignore=ignore) is not None and (run.task, run.group) in open_again:
+            there[run.task, run.group or ""] += 1
+    for (task, group), count in there.items():
+        console.print(
+            f"warning: {task}, {group}: not all of its trials are there, so its learning rate is chosen anew; if it is "
+            f"another, the cells made with the former ({count}) are refused, or made anew with --overwrite."
+        )
+
+
 def _require_data(runs: Runs, folder: ComparisonFolder) -> None:
     """Refuse data that cannot be read or have changed, and trials that could see the rows that cells are scored on."""
     read: dict[str, Origin] = {}
-    for cell in runs.cells():
+    for cell in (*runs.trials(), *runs.cells()):
         config = make_config({**cell.config, "output": "-"})
         task = task_of(config)
         columns = [getattr(config, name) for name in task.columns]
@@ -76,7 +98,7 @@ def _require_data(runs: Runs, folder: ComparisonFolder) -> None:
         if key not in read:
             read[key] = task.origin(config)
         origin = read[key]
-        if cell.group is not None and not origin.own_validation:
+        if cell.kind == "cell" and cell.group is not None and not origin.own_validation:
             raise ConfigError(
                 f"{cell.task}: {config.data!r} brings no validation data (validation={config.validation}), so "
                 "learning-rate trials could see the rows that the cells are scored on. Name a file with `validation`, "
@@ -89,7 +111,7 @@ def _require_data(runs: Runs, folder: ComparisonFolder) -> None:
             )
 
 
-def _plan(config: ComparisonConfig, runs: Runs) -> Record:
+def _plan(config: ComparisonConfig, runs: Runs, threads: int) -> Record:
     return {
         "format": COMPARISON_FORMAT,
         "name": config.title or config.output.resolve().name,
@@ -108,7 +130,7 @@ def _plan(config: ComparisonConfig, runs: Runs) -> Record:
         },
         "config": {**json.loads(config.model_dump_json(exclude={"output"}))},
         "versions": versions(),
-        "hardware": hardware(),
+        "hardware": hardware() | {"torch_threads": threads},
     }
 
 
@@ -140,15 +162,17 @@ class _Comparison:
 
     def _tuned(self, run: Run) -> Run:
         rate = self._rates.get((run.task, run.group or ""))
-        return run if rate is None else run.at(rate)
+        tuned = run if rate is None else run.at(rate)
+        return tuned if run.reference is None else replace(tuned, reference=self._tuned(run.reference))
 
     def _phase(self, runs: Iterable[Run], do: Callable[[Run], Outcome], jobs: int) -> list[Record]:
         """Make the runs that are not made yet, `jobs` at a time; return the records of all, in order."""
         wanted = list(runs)
         records: dict[str, Record] = {}
+        how: dict[str, Any] = {"threads": self._processes.threads, "overwrite": self._overwrite, "retry": self._retry}
         for run in wanted:
-            found = self._folder.read(run, overwrite=self._overwrite)
-            if found is not None and not (self._retry and found["status"] != "finished"):
+            found = self._folder.read(run, **how, ignore=_CHOSEN if self._without_rate(run) else frozenset())
+            if found is not None:
                 records[run.name] = found
                 self._progress.found(found)
         waiting = [run for run in wanted if run.name not in records]
@@ -170,8 +194,7 @@ class _Comparison:
 
     def _make(self, run: Run, do: Callable[[Run], Outcome], jobs: int) -> Record:
         began, clock = time.time(), time.perf_counter()
-        lost = run.kind != "trial" and run.group is not None and (run.task, run.group) not in self._rates
-        if lost:
+        if self._without_rate(run):
             reason = f"no trial for the learning rate finished: {self._lost.get((run.task, run.group or ''))}"
             outcome = Outcome("failed", reason, None, self._folder.path)
         else:
@@ -180,7 +203,19 @@ class _Comparison:
                 raise OSError(errno.ENOSPC, outcome.reason)  # the next run would fail for the same reason
         seconds = time.perf_counter() - clock
         info = run_info(began, seconds, threads=self._processes.threads, jobs=jobs)
-        return make_record(run, status=outcome.status, reason=outcome.reason, result=outcome.result, run_info=info)
+        command = command_of(run.config, run.name) if run.kind in ("trial", "cell") else _invocation()
+        return make_record(
+            run,
+            command=command,
+            status=outcome.status,
+            reason=outcome.reason,
+            result=outcome.result,
+            run_info=info,
+        )
+
+    def _without_rate(self, run: Run) -> bool:
+        """Tell whether no trial has found a learning rate for it."""
+        return run.kind != "trial" and run.group is not None and (run.task, run.group) not in self._rates
 
     def _train(self, run: Run) -> Outcome:
         kind = INFERENCE if run.method == INFERENCE else run.kind
@@ -191,10 +226,17 @@ class _Comparison:
         return outcome
 
     def _pair(self, run: Run) -> Outcome:
-        return pair(run, self._tuned(self._runs.reference_of(run)), self._processes)
+        assert run.reference is not None
+        return pair(run, run.reference, self._processes)
 
 
+_CHOSEN = frozenset({"learning_rate"})
 _PHASES: dict[Kind, str] = {"trial": "trials", "cell": "cells", "memory": "memory", "time": "time"}
+
+
+def _invocation() -> str:
+    """Return the command under way: it makes what is missing, so a probe again whose record was removed."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def choose_learning_rates(trials: Iterable[Record]) -> dict[tuple[str, str], float]:

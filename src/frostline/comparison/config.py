@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -98,6 +99,8 @@ class ComparisonConfig(BaseModel):
                         f"{label}: learning_rates={own!r} must be a list of {len(self.learning_rates.grid)}, as many "
                         "as in learning_rates.grid: every method gets the same number of trials"
                     )
+        if any(not label.strip() for label in (*self.methods, *self.tasks)):
+            raise ValueError("a method or a task has an empty name; every row and every task needs one")
         for task in self.measured_tasks or ():
             if task not in self.tasks:
                 raise ValueError(f"measured_tasks: {task!r} is none of the tasks{nearest(task, self.tasks)}")
@@ -109,7 +112,11 @@ class ComparisonConfig(BaseModel):
 
 
 def make_comparison(
-    values: Mapping[str, Any], overrides: Mapping[str, Any], methods: Iterable[str] = (), tasks: Iterable[str] = ()
+    values: Mapping[str, Any],
+    overrides: Mapping[str, Any],
+    methods: Iterable[str] = (),
+    tasks: Iterable[str] = (),
+    columns: Mapping[str, Any] = MappingProxyType({}),
 ) -> ComparisonConfig:
     """Return the comparison of plain values.
 
@@ -118,15 +125,17 @@ def make_comparison(
         overrides: keys over those of the file.
         methods: of the file's, these only, in this order; a name that the file lacks is a method with its defaults.
         tasks: of the file's, these only.
+        columns: besides those of the file.
 
     Raises:
         ConfigError: names the key or the method, the value and the way out.
     """
     merged: dict[str, Any] = {"train": dict(_mapping("train", values.get("train")))}
-    for source in (values, overrides):
+    for source in (values, overrides, {"columns": columns} if columns else {}):
         for key, value in source.items():
             if key in ComparisonConfig.model_fields:
-                merged[key] = merged["train"] | _mapping(key, value) if key == "train" else value
+                added = merged.get(key, {}) | _mapping(key, value) if key in ("train", "columns") else value
+                merged[key] = added
             elif key in TrainConfig.model_fields:
                 merged["train"][key] = value
             else:

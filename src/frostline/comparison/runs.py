@@ -33,6 +33,7 @@ class Run:
         method: label of the row it belongs to, columns included.
         config: keys of `frostline train`, without `output`; JSON values.
         group: the row whose trials choose the learning rate, None if it is given.
+        reference: of a pair, the run that the other steps are of.
     """
 
     kind: Kind
@@ -42,6 +43,7 @@ class Run:
     seed: int
     config: dict[str, Any]
     group: str | None = None
+    reference: Run | None = None
 
     def at(self, learning_rate: float) -> Run:
         """Return the same run with this learning rate."""
@@ -149,14 +151,10 @@ class Runs:
         for task, row in self._measured_pairs() if self.config.time_pairs else ():
             if self._reference is None or row is self._reference_row(row):
                 continue
-            run = self._timed(task, row)
-            other = self.reference_of(run)
+            # On the same batches, each other column at its first value.
+            run, other = self._timed(task, row), self._timed(task, self._reference_row(row))
             if all(run.config.get(key) == other.config.get(key) for key in _OF_A_BATCH):
-                yield run
-
-    def reference_of(self, run: Run) -> Run:
-        """Return the reference's run to pair with `run`: on the same batches, each other column at its first value."""
-        return self._timed(run.task, self._reference_row(next(row for row in self.rows if row.label == run.method)))
+                yield replace(run, reference=other)
 
     def _reference_row(self, row: Row) -> Row:
         columns = self.config.columns
