@@ -25,16 +25,14 @@ def scores(folder: Path) -> Table:
         cells = []
         for task in found.report.tasks:
             entry = next((e for e in found.entries[task] if e.method == method), None)
-            text = numbers.spread(entry.mean, entry.deviation) if entry else numbers.DASH
-            cells.append(text if entry is None or entry.complete else f"{text} ({len(entry.scores)} seeds)")
+            text = numbers.spread(entry.mean, entry.deviation, unit=entry.unit) if entry else numbers.DASH
+            seeds = "" if entry is None or entry.complete else f" ({numbers.count(len(entry.scores), 'seed')})"
+            cells.append(text + seeds)
         mean = means.get(method)
         row = [method, *cells]
         if len(found.report.tasks) > 1:
-            row += (
-                [numbers.spread(mean.mean, mean.deviation), numbers.difference(mean.difference)]
-                if mean
-                else [numbers.DASH] * 2
-            )
+            row.append(numbers.spread(mean.mean, mean.deviation) if mean else numbers.DASH)
+            row.append(numbers.difference(mean.difference if mean else None))
         rows.append(row)
     head = ["method", *found.report.tasks]
     if len(found.report.tasks) > 1:
@@ -43,10 +41,14 @@ def scores(folder: Path) -> Table:
 
 
 def costs(folder: Path) -> Table:
-    """Memory and time of every method, as means over the tasks; saved activations and tensors of the largest task."""
+    """Memory and time of every method; of several tasks their means, of those methods that have all of every task.
+
+    Tensors and saved activations are those of the task with the most.
+    """
     found = comparison(folder)
     report = found.report
-    entries = {entry.method: entry for entry in (found.means or found.entries[report.tasks[0]])}
+    shown = found.means if len(report.tasks) > 1 else [entry for task in report.tasks for entry in found.entries[task]]
+    entries = {entry.method: entry for entry in shown}
     rows = []
     for method in report.methods:
         entry = entries.get(method)

@@ -18,7 +18,8 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-PLACES = re.compile(r"(<!-- table: (?P<name>\S+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+START = "<!-- table: "
+PLACES = re.compile(rf"({START}(?P<name>\S+) -->\n)(?:(?!{START}).)*?(<!-- end of table -->)", re.DOTALL)
 
 if str(HERE) not in sys.path:
     sys.path.insert(0, str(HERE))  # the folders here import each other from there
@@ -45,7 +46,9 @@ def pages() -> list[Path]:
 
 
 def filled(text: str) -> str:
-    """Return the text with every table made anew; an unknown name raises KeyError."""
+    """Return the text with every table made anew; KeyError for an unknown name, ValueError for a table without end."""
+    if text.count(START) != len(PLACES.findall(text)):
+        raise ValueError("a table has no end: `<!-- end of table -->` is missing before the next one, or the last line.")
     return PLACES.sub(lambda found: f"{found[1]}\n{table(found['name'])}\n\n{found[3]}", text)
 
 

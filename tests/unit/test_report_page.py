@@ -193,7 +193,10 @@ def test_files_left_out_are_named_and_counted(folder: Path) -> None:
     page = write_report(folder).read_text(encoding="utf-8")
     assert "2 files that could not be used." in page
     assert "cola.full.seed0.json" in page
-    assert "1 record of the plan that is not there." in page
+    assert "not made yet, or removed" not in page
+    assert "2 files could not be used; “Files left out” says which, and why." in page
+    assert "11 of 12 cells finished" in page
+    assert "still to come" not in page
 
 
 def test_comparison_that_still_goes_says_how_far_it_is(folder: Path) -> None:

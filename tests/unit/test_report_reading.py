@@ -70,7 +70,7 @@ def test_damaged_record_is_named_and_left_out(folder: Path, content: bytes, reas
     (folder / "cola.full.seed0.json").write_bytes(content)
     report = read(folder)
     assert reason in reasons(report)["cola.full.seed0.json"]
-    assert report.absent == ("cola.full.seed0",)
+    assert report.absent == (), "it is there, though it cannot be used"
     assert len(report.cells) == 11
 
 
@@ -194,3 +194,30 @@ def test_folder_that_is_neither_is_refused_with_the_way_out(tmp_path: Path) -> N
         read(tmp_path)
     with pytest.raises(ReportError, match="there is no folder"):
         read(tmp_path / "package.json")
+
+
+def test_a_cell_of_the_plan_is_read_before_a_copy_of_it(folder: Path) -> None:
+    copy = json.loads((folder / "cola.full.seed0.json").read_text(encoding="utf-8")) | {"name": "cola copy"}
+    write(folder / "cola copy.json", copy)
+    report = read(folder)
+    assert "it is the same cell as cola.full.seed0" in reasons(report)["cola copy.json"]
+    assert len(report.cells) == 12
+
+
+def test_names_that_no_page_can_hold_are_cleaned(folder: Path) -> None:
+    (folder / "ctrl\x01\x1b[31m.json").write_text("{")
+    (folder / "bad\udcff.json").write_text("{")
+    assert {"ctrl\ufffd\ufffd[31m.json", "bad\ufffd.json"} <= reasons(read(folder)).keys()
+
+
+@pytest.mark.parametrize(
+    "changes", [{"seeds": 3}, {"seeds": None, "tasks": 3}, {"expected": []}, {"expected": {"cell": 3}}, {"methods": 1}]
+)
+def test_a_plan_with_a_wrong_type_is_done_without_that_part(folder: Path, changes: dict[str, object]) -> None:
+    change(folder / "comparison.json", **changes)
+    assert len(read(folder).cells) == 12
+
+
+def test_a_cell_that_says_it_is_inference_is_left_out(folder: Path) -> None:
+    change(folder / "cola.full.seed0.json", method="inference")
+    assert "forward passes alone" in reasons(read(folder))["cola.full.seed0.json"]

@@ -11,12 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frostline.report import words
+from frostline.config import TrainConfig
+from frostline.report import settings, words
 from frostline.report.document import parts
 from frostline.report.pareto import front
 from frostline.report.reading import read
 from frostline.report.study import Study, study
 from frostline.report.summary import Entry
+from frostline.report.tables import results as results_table
 from report_folders import MIB, change, comparison, results, run_folder
 
 METHODS = ("full", "layers2", "slimfit90")
@@ -218,3 +220,57 @@ def test_headline_of_a_comparison_that_has_just_begun(folder: Path) -> None:
 )
 def test_headline_of_a_run(tmp_path: Path, changes: dict[str, object], said: str) -> None:
     assert headline(run_folder(tmp_path / "r", **changes)) == said
+
+
+def test_a_ratio_to_another_reference_is_told_apart(folder: Path) -> None:
+    path = folder / "cola.slimfit90.time.json"
+    made = json.loads(path.read_text(encoding="utf-8"))["train_info"] | {"reference": "layers2"}
+    change(path, train_info=made)
+    found = study(read(folder))
+    one = entry(found, "cola", "slimfit90")
+    assert (one.time_ratio, one.other_time) == (None, ("layers2", 0.73))
+    assert next(e for e in found.means if e.method == "slimfit90").time_ratio is None
+    table = results_table(found, "cola", found.entries["cola"], "t")
+    place = [column.title for column in table.columns].index("step time / reference")
+    (cell,) = [row[place].text for row in table.rows if row[1].sort == "slimfit90"]
+    assert "".join(parts(cell)) == "0.73× that of layers2"
+
+
+def test_the_headline_speaks_of_those_with_all_their_seeds(folder: Path) -> None:
+    for task in ("cola", "rte"):
+        for method in ("full", "slimfit90"):
+            change(folder / f"{task}.{method}.seed1.json", status="failed", train_info={}, meta_info={})
+    assert headline(folder).startswith("Only layers2 has a score for all its seeds: ")
+
+
+def test_the_headline_claims_nothing_of_unknown_memory(folder: Path) -> None:
+    for path in folder.glob("*.full.seed*.json"):
+        made = json.loads(path.read_text(encoding="utf-8"))["train_info"]
+        change(path, train_info=made | {"memory": {}})
+    assert headline(folder).endswith("not all have figures of memory beside full's.")
+
+
+def test_scores_without_a_seed_or_beyond_all_numbers_make_no_mean(folder: Path) -> None:
+    (folder / "comparison.json").unlink()
+    for path in folder.glob("*.seed*.json"):
+        change(path, seed=None)
+    assert study(read(folder)).means == ()
+    score(folder, "full", 1e308, 1e308, 1e308)
+    assert entry(study(read(folder)), "cola", "full").mean is None
+
+
+def test_settings_are_those_of_the_cells_and_defaults_are_none_of_them(folder: Path) -> None:
+    for path in folder.glob("*.slimfit90.lr*.json"):
+        trial = json.loads(path.read_text(encoding="utf-8"))
+        change(path, config=trial["config"] | {"epochs": 2, "validation_share": 0.25})
+    for path in folder.glob("*.layers2.seed*.json"):
+        cell = json.loads(path.read_text(encoding="utf-8"))
+        change(path, config=cell["config"] | {"max_grad_norm": TrainConfig.model_fields["max_grad_norm"].default})
+    told = settings.in_words(read(folder))
+    words = "".join("".join(parts(line)) for _, lines in told.entries for line in lines)
+    assert "epochs" not in words
+    assert "validation_share" not in words
+    assert "max_grad_norm" not in words
+    example = settings.example(read(folder))
+    assert example is not None
+    assert example.method == "full"

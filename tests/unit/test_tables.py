@@ -42,3 +42,8 @@ def test_cells_cannot_break_the_table(tables):
     from table import Table  # from the folder of the script
 
     assert str(Table(["a", "b"], [["x|y", "1"]])).splitlines()[2] == "| x\\|y | 1 |"
+
+
+def test_a_table_without_its_end_takes_nothing_with_it(tables):
+    with pytest.raises(ValueError, match="has no end"):
+        tables.filled("<!-- table: a/b -->\ntext\n<!-- table: scheduling/costs -->\n<!-- end of table -->")

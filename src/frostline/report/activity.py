@@ -66,9 +66,15 @@ def _group(unit: str) -> str:
     return block[1] if block else "embeddings" if "embed" in unit.lower() else "head"
 
 
-def _place(unit: str) -> tuple[int, int, list[tuple[int, str]]]:
+def _place(unit: str) -> tuple[int, tuple[int, str], list[tuple[int, str]]]:
     """Return what a unit is sorted by: embeddings first, then the blocks by number, then what follows them."""
     group = _group(unit)
-    natural = [(int(piece), "") if piece.isdigit() else (-1, piece) for piece in _DIGITS.split(unit)]
+    natural = [_number(piece) if piece.isdecimal() else (-1, piece) for piece in _DIGITS.split(unit)]
     region = {"embeddings": 0, "head": 2}.get(group, 1)
-    return region, int(group) if region == 1 else 0, natural
+    return region, _number(group) if region == 1 else (0, ""), natural
+
+
+def _number(digits: str) -> tuple[int, str]:
+    """Return what sorts as the number does, however long it is."""
+    plain = digits.lstrip("0")
+    return len(plain), plain

@@ -17,7 +17,8 @@ def within(study: Study) -> tuple[Block, ...]:
         return ()
     values = study.report.records[0].train_info
     planned = mapping(values.get("planned"))
-    rungs = [mapping(rung) for rung in planned.get("rungs", ()) if mapping(rung)]
+    listed = planned.get("rungs")
+    rungs = [mapping(rung) for rung in listed if mapping(rung)] if isinstance(listed, list) else []
     if not rungs:
         return ()
     predicted = number(mapping(planned.get("predicted")).get("peak"))

@@ -17,6 +17,7 @@ from frostline.report.document import (
     Paragraph,
     Section,
     Table,
+    Text,
 )
 from frostline.report.provenance import disagreements, provenance
 from frostline.report.study import Study
@@ -73,14 +74,18 @@ def _memory(study: Study) -> tuple[Block, ...]:
     whole = "what torch's allocator" if study.report.on_gpu else "what the process"
     note = f"{_SAVED}Rest: {whole} held beyond them at its own peak, in training."
     columns = [Column("task", False), Column("method", False)]
-    columns += [Column(f"{part}, MiB") for part in (*figures.PART_NAMES, study.report.peak_name)]
+    columns += [Column(f"{part}, MiB") for part in (*figures.PART_NAMES, study.report.peak_name, *figures.OTHER_PEAKS)]
     rows = []
     for task in study.report.tasks:
         for stack in (stack for stack in figures.stacks_of(study, task) if stack.top):
             sizes = (*(stack.parts or (None,) * 5), stack.rest if stack.peak and stack.parts else None, stack.peak)
+            sizes += figures.other_peaks(study.report, task, stack.method)
             cells = [Cell(numbers.mebibytes(size, ""), size) for size in sizes]
             rows.append((Cell((Name(task),), task), Cell((Name(stack.method),), stack.method), *cells))
-    table = Table("memory-table", "Peaks are medians over the seeds.", tuple(columns), tuple(rows))
+    there = [place for place in range(len(columns)) if any(row[place].text != numbers.DASH for row in rows)]
+    caption = "The parts are those at the peak of the tensors. Peaks of the process are medians over the seeds."
+    kept = (tuple(columns[place] for place in there), tuple(tuple(row[place] for place in there) for row in rows))
+    table = Table("memory-table", caption, *kept)
     return (
         Paragraph(note),
         figures.memory_legend(),
@@ -118,7 +123,10 @@ def _losses(study: Study) -> tuple[Block, ...]:
 def _settings(study: Study) -> tuple[Block, ...]:
     found = settings.in_words(study.report)
     common = settings.training(study.report)
-    title = "Every key of this run" if study.report.single else "Every key of the first cell"
+    cell = settings.example(study.report)
+    title: Text = "Every key of this run"
+    if not study.report.single and cell is not None:
+        title = ("Every key of ", Name(cell.name))
     blocks: list[Block] = [found] if found.entries else []
     return (*blocks, Details(title, (common,))) if common.entries else tuple(blocks)
 

@@ -10,8 +10,8 @@ from frostline.report.charts.scatter import drawable, scatter
 from frostline.report.document import Figure, Gallery, Legend, Name, Text, listed
 from frostline.report.means import MEAN
 from frostline.report.study import Study
-from frostline.report.summary import Entry
-from frostline.report.values import INFERENCE, mapping, number
+from frostline.report.summary import Entry, middle
+from frostline.report.values import INFERENCE, Report, mapping, number
 
 PARTS = ("weights", "gradients", "optimizer", "saved", "other")
 PART_NAMES = (
@@ -22,6 +22,17 @@ PART_NAMES = (
     "other tensors",
     "rest, up to the peak",
 )
+
+
+OTHER_PEAKS = ("peak of tensors", "saved activations at most", "CUDA allocated", "CUDA reserved")
+
+
+def other_peaks(report: Report, task: str, method: str) -> tuple[float | None, ...]:
+    """Return the bytes of `OTHER_PEAKS`: of the memory record, and on a GPU the medians over the cells."""
+    record = report.one("memory", task, method)
+    tracked = [record.memory(key) if record else None for key in ("tensor_peak", "saved_activations")]
+    cells = [cell for cell in report.cells if (cell.task, cell.method) == (task, method) and cell.finished]
+    return (*tracked, *(middle(cell.memory(key) for cell in cells) for key in ("cuda_allocated", "cuda_reserved")))
 
 
 def memory_legend() -> Legend:
@@ -94,8 +105,10 @@ def time_figures(study: Study) -> tuple[Figure, ...]:
             continue
         rows = [(entry.method, entry.time_ratio or 0.0, entry.quartiles) for entry in timed]
         fastest, slowest = min(rows, key=lambda row: row[1]), max(rows, key=lambda row: row[1])
-        words: Text = ("Step times from ", Name(fastest[0]), f" with {n.times(fastest[1])} to ", Name(slowest[0]))
-        words = (*words, f" with {n.times(slowest[1])} that of ", Name(reference), ".")
+        words: Text = ("Step time of ", Name(fastest[0]), f": {n.times(fastest[1])} that of ", Name(reference), ".")
+        if len(rows) > 1:
+            words = ("Step times from ", Name(fastest[0]), f" with {n.times(fastest[1])} to ", Name(slowest[0]))
+            words = (*words, f" with {n.times(slowest[1])} that of ", Name(reference), ".")
         name = f"time-{index}"
         figures.append(Figure(name, (Name(task),), words, (time_bars(name, rows, reference),)))
     return tuple(figures)

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from frostline.report.values import Record, Steps, mapping, number
+from frostline.report.values import INFERENCE, Record, Steps, mapping, number
 
 CELL_FORMAT = "frostline-cell/1"
 COMPARISON_FORMAT = "frostline-comparison/1"
@@ -61,6 +61,8 @@ def load_record(path: Path) -> Record:
     for key in ("task", "method"):
         if not isinstance(values.get(key), str) or not values[key]:
             raise Unreadable(f"it names no {key}")
+    if values["method"] == INFERENCE and values["kind"] != "memory":
+        raise Unreadable(f"its method is {INFERENCE!r}, which is the record of forward passes alone")
     seed = values.get("seed")
     reason = values.get("reason")
     return Record(

@@ -19,7 +19,7 @@ def over_tasks(report: Report, entries: Mapping[str, tuple[Entry, ...]]) -> tupl
     geometric mean, over the tasks of which any method has one (`measured_tasks` may leave some out).
     """
     metrics = {entry.metric for found in entries.values() for entry in found}
-    if len(report.tasks) < 2 or metrics & ERRORS:
+    if len(report.tasks) < 2 or not report.seeds or metrics & ERRORS:
         return ()
     complete = {
         method: found

@@ -22,6 +22,10 @@ def disagreements(report: Report) -> list[Paragraph]:
             found.append(Paragraph(text, "warning"))
     if len(_distinct(record.meta_info.get("model_sha256") for record in with_meta)) > 1:
         found.append(Paragraph("Not all records started from the same model: its SHA-256 differs.", "warning"))
+    threads = _distinct(record.run_info.get("threads") for record in report.records)
+    if len(threads) > 1:
+        told = ", ".join(sorted(threads))
+        found.append(Paragraph(f"Not all records were made with as many threads ({told}); times differ.", "warning"))
     other = [r for r in with_meta if r.meta_info.get("versions") and r.meta_info["versions"] != report.versions]
     if other and report.versions:
         names = sorted({name for record in other for name in _changed(record, report)})

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from frostline.config import TrainConfig
 from frostline.report.descriptions import describe
 from frostline.report.document import Definitions, Name, Text, marked
-from frostline.report.values import Report, mapping
+from frostline.report.values import Record, Report, mapping
 
 # Said elsewhere, or different from run to run whatever the method.
 _ELSEWHERE = frozenset(
@@ -30,14 +31,23 @@ def in_words(report: Report) -> Definitions:
 
 
 def training(report: Report) -> Definitions:
-    """Return the keys of the training configuration that the first record has, as they are."""
-    config = next((record.config for record in report.cells if record.config), {})
+    """Return the keys of the cell that `example` names, as they are."""
+    cell = example(report)
+    config: Mapping[str, Any] = cell.config if cell else {}
     shown = {k: v for k, v in config.items() if k not in ("method", "settings") and v not in (None, [], {})}
     return Definitions(tuple(((Name(str(key)),), ((Name(_text(value)),),)) for key, value in shown.items()))
 
 
+def example(report: Report) -> Record | None:
+    """Return the cell whose keys stand for those of all: one of the reference, if there is one."""
+    cells = [cell for cell in report.cells if cell.config]
+    return next((cell for cell in cells if cell.method == report.reference), cells[0] if cells else None)
+
+
 def _config(report: Report, method: str) -> Mapping[str, Any]:
-    return next((r.config for r in report.records if r.method == method and r.config), {})
+    """Return the keys of a method's first cell; of another record only where no cell is there."""
+    records = sorted(report.records, key=lambda record: record.kind != "cell")
+    return next((record.config for record in records if record.method == method and record.config), {})
 
 
 def _lines(config: Mapping[str, Any], label: str) -> list[Text]:
@@ -58,11 +68,19 @@ def _lines(config: Mapping[str, Any], label: str) -> list[Text]:
 
 
 def _differences(config: Mapping[str, Any], common: Mapping[str, Any], reference: str) -> list[Text]:
+    keys = sorted({*config, *common} - _ELSEWHERE)
+    pairs = [(key, _value(config, key), _value(common, key)) for key in keys]
     return [
-        (Name(f"{key} = {_text(config.get(key))}"), " (", Name(reference), ": ", Name(_text(common.get(key))), ")")
-        for key in sorted({*config, *common} - _ELSEWHERE)
-        if config.get(key) != common.get(key)
+        (Name(f"{key} = {_text(mine)}"), " (", Name(reference), ": ", Name(_text(its)), ")")
+        for key, mine, its in pairs
+        if mine != its
     ]
+
+
+def _value(config: Mapping[str, Any], key: str) -> Any:
+    """Return a key's value, its default where the config leaves it out."""
+    field = TrainConfig.model_fields.get(key)
+    return config.get(key, None if field is None else field.get_default(call_default_factory=True))
 
 
 def _text(value: object) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from frostline.errors import ReportError
-from frostline.report.loading import Unreadable, load_json, load_steps
+from frostline.report.loading import Unreadable, clean, load_json, load_steps
 from frostline.report.values import LeftOut, Record, Report, Steps, mapping
 
 _FROM_RECORD = ("versions", "hardware", "data", "model_sha256", "plan")
@@ -60,7 +60,7 @@ def _record(folder: Path, values: Mapping[str, Any]) -> Record:
     seed = values.get("seed", config.get("seed"))
     return Record(
         kind="cell",
-        name=str(values.get("name") or folder.resolve().name),
+        name=clean(str(values.get("name") or folder.resolve().name)),
         task=str(data.get("name") or config.get("data") or "data"),
         method=str(config.get("method") or "method"),
         seed=seed if isinstance(seed, int) and not isinstance(seed, bool) else None,

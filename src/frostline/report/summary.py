@@ -24,6 +24,7 @@ class Entry:
         peak: of the process, or reserved on the GPU (`Report.peak`); median over seeds.
         peak_ratio, inference_ratio: that peak over the reference's, and over that of forward passes only.
         time_ratio, quartiles: step time over the reference's, in pairs of steps on the same batches.
+        other_time: (row, ratio) where the steps were paired with another row's than the report's reference.
         step_seconds, train_seconds, trainable, active_share: medians over the seeds.
         learning_rates: those of the cells, mostly one.
         on_front: whether no other complete method has both a better score and a lower peak.
@@ -42,6 +43,7 @@ class Entry:
     inference_ratio: float | None = None
     time_ratio: float | None = None
     quartiles: tuple[float, float] | None = None
+    other_time: tuple[str, float] | None = None
     step_seconds: float | None = None
     train_seconds: float | None = None
     trainable: float | None = None
@@ -138,8 +140,11 @@ def _with_time(entry: Entry, report: Report) -> Entry:
     record = report.one("time", entry.task, entry.method)
     if record is None:
         return entry
+    ratio, base = record.value("ratio"), record.train_info.get("reference")
+    if base not in (None, report.reference):
+        return entry if ratio is None else replace(entry, other_time=(str(base), ratio))
     bounds = record.train_info.get("ratio_quartiles")
     pair = [number(bound) for bound in bounds] if isinstance(bounds, list) else []
     low, high = pair if len(pair) == 2 else (None, None)
     quartiles = (low, high) if low is not None and high is not None else None
-    return replace(entry, time_ratio=record.value("ratio"), quartiles=quartiles)
+    return replace(entry, time_ratio=ratio, quartiles=quartiles)

@@ -29,7 +29,7 @@ def results(study: Study, scope: str, entries: Sequence[Entry], name: str) -> Ta
         (Column(f"{report.peak_name}, MiB"), [Cell(n.mebibytes(e.peak, ""), e.peak) for e in entries]),
         (Column("peak / reference"), [Cell(n.times(e.peak_ratio), e.peak_ratio) for e in entries]),
         (Column("peak / inference"), [Cell(n.times(e.inference_ratio), e.inference_ratio) for e in entries]),
-        (Column("step time / reference"), [Cell(n.times(e.time_ratio), e.time_ratio) for e in entries]),
+        (Column("step time / reference"), [_time(e) for e in entries]),
         (Column("training took"), [Cell(n.seconds(e.train_seconds), e.train_seconds) for e in entries]),
         (Column("trainable"), [Cell(n.millions(e.trainable), e.trainable) for e in entries]),
         (Column("active share"), [Cell(n.share(e.active_share), e.active_share) for e in entries]),
@@ -46,7 +46,8 @@ def results(study: Study, scope: str, entries: Sequence[Entry], name: str) -> Ta
         text = f", in points out of 100{spread}. Peaks are means of the tasks' peaks, time ratios geometric means."
     if report.single:
         text = f"{_unit(entries[0])}."
-    marks = "" if report.single else f" {FRONT}: no other method scores higher with less memory."
+    rivals = "other method" if all(e.complete for e in entries) else "other method with all its seeds"
+    marks = "" if report.single else f" {FRONT}: no {rivals} scores higher with less memory."
     return _table(name, (*subject, text + marks), kept)
 
 
@@ -113,6 +114,13 @@ def _difference(entry: Entry, reference: str | None) -> Cell:
     if entry.method == reference:
         return Cell("reference", 0.0)
     return Cell(n.difference(entry.difference, unit=entry.unit), entry.difference)
+
+
+def _time(entry: Entry) -> Cell:
+    if entry.other_time is None:
+        return Cell(n.times(entry.time_ratio), entry.time_ratio)
+    row, ratio = entry.other_time
+    return Cell((f"{n.times(ratio)} that of ", Name(row)), ratio)
 
 
 def _seeds(entries: Sequence[Entry], seeds: Sequence[int]) -> list[Cell]:

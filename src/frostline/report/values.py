@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,18 +10,19 @@ from typing import Any
 
 FINISHED, FAILED, OUT_OF_MEMORY = "finished", "failed", "out_of_memory"
 ERRORS = frozenset({"mse", "mae", "perplexity"})  # metrics of which less is better, in a unit of their own
+_LARGEST = 1e150  # no score, loss or size; statistics square what they are given
 INFERENCE = "inference"  # the "method" of the memory record that has forward passes only
 
 
 def number(value: object) -> float | None:
-    """Return a finite number as a float; None for anything else (NaN, infinity, text, null, yes or no)."""
+    """Return a number as a float; None for anything else (NaN, text, null, yes or no) and where squares overflow."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
         found = float(value)
     except OverflowError:
         return None
-    return found if math.isfinite(found) else None
+    return found if abs(found) < _LARGEST else None
 
 
 def mapping(value: object) -> Mapping[str, Any]:

@@ -30,20 +30,33 @@ def headline(study: Study) -> Text:
     entries = [entry for entry in study.main if entry.complete]
     if not entries:
         return "No method has a score for all its seeds yet: there is nothing to compare."
-    members = [entry for entry in entries if entry.on_front]
-    opening = f"Of {count(len(entries), 'method')}, {len(members)} {'is' if len(members) == 1 else 'are'} on the front"
+    partial = len(study.report.methods) > len(entries)
     scope = () if entries[0].task == MEAN or len(study.report.tasks) < 2 else (" on ", Name(entries[0].task))
+    if len(entries) == 1:
+        (only,) = entries
+        who = ("Only ", Name(only.method), " has a score for all its seeds") if partial else (Name(only.method),)
+        return (*who, *scope, f": {_score(only, only.mean)}{_at(only)}.")
+    members = [entry for entry in entries if entry.on_front]
+    opening = f"Of {count(len(entries), 'method')}{' with all their seeds' if partial else ''}, "
+    opening += f"{len(members)} {'is' if len(members) == 1 else 'are'} on the front"
     reference = next((entry for entry in entries if entry.method == study.report.reference), None)
-    return (opening, *scope, "; ", *_closest(entries, reference))
+    return (opening, *scope, "; ", *_closest(entries, reference, partial))
 
 
-def _closest(entries: Sequence[Entry], reference: Entry | None) -> tuple[str, ...]:
+def _at(entry: Entry) -> str:
+    return f" at {mebibytes(entry.peak)}" if entry.peak is not None else ""
+
+
+def _closest(entries: Sequence[Entry], reference: Entry | None, partial: bool) -> tuple[str, ...]:
     """Return what there is to say of the lightest method that is close to the reference."""
     if reference is None:
         best = max(entries, key=lambda entry: entry.better * (entry.mean or 0))
-        at = f" at {mebibytes(best.peak)}" if best.peak is not None else ""
-        return (Name(best.method), f" scores best, {_score(best, best.mean)}{at}.")
-    lighter = [e for e in entries if (e.peak_ratio or 1) < 1 and e is not reference and e.difference is not None]
+        among = "of these, " if partial else ""
+        return (among, Name(best.method), f" scores best, {_score(best, best.mean)}{_at(best)}.")
+    others = [entry for entry in entries if entry is not reference]
+    lighter = [e for e in others if e.peak_ratio is not None and e.peak_ratio < 1 and e.difference is not None]
+    if not lighter and any(entry.peak_ratio is None for entry in others):
+        return ("not all have figures of memory beside ", Name(reference.method), "'s.")
     if not lighter:
         return ("none of them needs less memory than ", Name(reference.method), ".")
     close = [entry for entry in lighter if entry.unit == 100 and (entry.difference or 0) >= -CLOSE]
@@ -103,9 +116,11 @@ def lead(study: Study) -> tuple[Paragraph, ...]:
         found.append(Paragraph((Name(report.caption),)))
     if report.single:
         return tuple(found)
-    going = len(report.cells) < len(report.expected.get("cell", ()))
-    if going:
+    if set(report.absent).intersection(report.expected.get("cell", ())):
         text: Text = f"{progress(study)}. The rest is still to come; this report shows what is there."
+        found.append(Paragraph(text, "warning"))
+    if report.left_out:
+        text = f"{count(len(report.left_out), 'file')} could not be used; “Files left out” says which, and why."
         found.append(Paragraph(text, "warning"))
     deviations = [entry.deviation for entry in study.main if entry.deviation is not None and entry.unit == 100]
     if deviations and statistics.median(deviations) >= 0.0005:  # 0.1 points, as it is shown

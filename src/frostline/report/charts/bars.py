@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from frostline.report.charts.labels import fitted
 from frostline.report.charts.style import INK, MUTED, PAPER, PARTS, draw, place, shortened
 from frostline.report.document import Drawing
 
@@ -83,7 +84,7 @@ def _rows(figure: Figure, methods: Sequence[str]) -> Axes:
 
     axes = place(figure, _NAMES, 20, 8, 40)
     axes.set_ylim(len(methods) - 0.4, -0.6)
-    axes.set_yticks(range(len(methods)), [shortened(method, 20) for method in methods])
+    axes.set_yticks(range(len(methods)), [fitted(method, _NAMES - 8) for method in methods])
     axes.tick_params(length=0)
     axes.tick_params(axis="y", labelcolor=INK)
     axes.spines["left"].set_visible(False)

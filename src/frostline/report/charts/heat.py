@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from frostline.report.activity import Activity
+from frostline.report.charts.labels import text_width
 from frostline.report.charts.style import LINE, draw, place
 from frostline.report.document import Drawing
 
@@ -21,8 +22,10 @@ def heat_map(name: str, found: Activity, shown: str = "always") -> Drawing:
 
     def paint(figure: Figure) -> None:
         import numpy as np
+        from matplotlib.ticker import MaxNLocator
 
-        axes = place(figure, 70, 6, 8, 38)
+        names = [f"block {label}" if label.isdecimal() else label for label, _ in found.groups]
+        axes = place(figure, 12 + max(text_width(name, 11) for name in names), 6, 16, 38)
         shares = np.asarray(found.shares)
         image = np.empty((*shares.shape, 4), dtype=np.uint8)
         image[..., :3] = _COLOUR
@@ -30,14 +33,15 @@ def heat_map(name: str, found: Activity, shown: str = "always") -> Drawing:
         rows = len(found.units)
         axes.imshow(image, aspect="auto", interpolation="none", extent=(0, found.steps, rows, 0))
         ticks, top = [], 0
-        for label, size in found.groups:
-            ticks.append((top + size / 2, f"block {label}" if label.isdigit() else label))
+        for name, (_, size) in zip(names, found.groups, strict=True):
+            ticks.append((top + size / 2, name))
             top += size
             if top < rows:
                 axes.axhline(top, color=LINE, linewidth=0.8)
         sparse = _thinned(ticks, rows, height - 44)
         axes.set_yticks([place for place, _ in sparse], [label for _, label in sparse])
         axes.tick_params(length=0)
+        axes.xaxis.set_major_locator(MaxNLocator(8 if shown == "wide" else 4, integer=True))
         axes.set_xlabel("step")
 
     return draw(name, width, height, paint, shown)

@@ -64,6 +64,16 @@ def text_width(text: str, size: float) -> float:
     return sum(size if unicodedata.east_asian_width(letter) in "WF" else 0.6 * size for letter in text)
 
 
+def fitted(text: str, width: float, size: float = 11) -> str:
+    """Return text in one line, cut to so many CSS pixels."""
+    text = " ".join(text.split())
+    if text_width(text, size) <= width:
+        return text
+    while text and text_width(text + "…", size) > width:
+        text = text[:-1]
+    return f"{text.rstrip()}…"
+
+
 def _candidate(
     point: tuple[float, float], distance: float, angle: int, width: float, height: float
 ) -> tuple[Label, Box]:
