@@ -68,7 +68,7 @@ def load_classifier(name: str, label_names: Sequence[str] | None = None) -> Load
     Raises:
         ConfigError: there is no such model, or it cannot be loaded for classification.
     """
-    return load_pretrained(name, AutoModelForSequenceClassification, _tokenizer, label_names, "classification")
+    return pads(load_pretrained(name, AutoModelForSequenceClassification, _tokenizer, label_names, "classification"))
 
 
 def load_pretrained(
@@ -131,6 +131,49 @@ def _head(label_names: Sequence[str] | None) -> dict[str, Any]:
             "problem_type": "single_label_classification",
         }
     return {} if label_names is None else {"num_labels": 1, "problem_type": "regression"}
+
+
+def pads(loaded: Loaded, side: str | None = None) -> Loaded:
+    """Return the model with its tokenizer, having seen to it that texts of unlike length make a batch.
+
+    A tokenizer without a token to pad with pads with the one that ends texts, as users of GPT-2 and Llama do; a model
+    that does not say which token is padding is told.
+
+    Args:
+        loaded: a model of texts.
+        side: on which side to pad, `right` where positions in a text are counted; the tokenizer's own if None.
+
+    Raises:
+        ConfigError: the tokenizer has neither token.
+    """
+    processor, config = loaded.processor, loaded.model.config
+    if processor.pad_token is None:
+        if processor.eos_token is None:
+            raise ConfigError(
+                f"the tokenizer of {config.name_or_path!r} has no token to pad with, and none that ends a text; name "
+                'one in its tokenizer_config.json: "pad_token": "[PAD]"'
+            )
+        processor.pad_token = processor.eos_token
+    if getattr(config, "pad_token_id", None) is None:
+        config.pad_token_id = processor.pad_token_id
+    if side is not None:
+        processor.padding_side = side
+    return loaded
+
+
+def require_tokens(loaded: Loaded, highest: int) -> None:
+    """Raise ConfigError where a tokenizer gives a token that the model has not.
+
+    Args:
+        loaded: a model of texts.
+        highest: of the tokens of some texts.
+    """
+    count = loaded.model.get_input_embeddings().num_embeddings
+    if highest >= count:
+        raise ConfigError(
+            f"the tokenizer of {loaded.model.config.name_or_path!r} gives token {highest}, but the model has only "
+            f"{count} tokens: they do not belong together; put the model's own tokenizer beside it."
+        )
 
 
 def longest_text(model: Any) -> int | None:

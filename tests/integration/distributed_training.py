@@ -33,7 +33,9 @@ def train(folder: Path, batch: int, name: str, options: dict[str, Any]) -> dict[
     model = BertForSequenceClassification(BertConfig(vocab_size=50, max_position_embeddings=16, **sizes, **still))
     tokens = torch.randint(1, 50, (64, 8), generator=torch.Generator().manual_seed(1))
     rows = {"input_ids": tokens.tolist(), "labels": (tokens[:, 0] % 2).tolist()}
-    tuner = frostline.prepare(model, name, **options)
+    own = dict(options)
+    asked = {key: own.pop(key) for key in ("gradient_checkpointing", "ddp_find_unused_parameters") if key in own}
+    tuner = frostline.prepare(model, name, **own)
     arguments = TrainingArguments(
         str(folder),
         max_steps=10,
@@ -44,6 +46,7 @@ def train(folder: Path, batch: int, name: str, options: dict[str, Any]) -> dict[
         optim="sgd",
         average_tokens_across_devices=False,  # it would multiply the loss of a classifier by the number of processes
         use_cpu=True,
+        **asked,
         save_strategy="no",
         report_to="none",
         disable_tqdm=True,

@@ -17,6 +17,7 @@ JOBS: list[tuple[str, dict[str, Any]]] = [
     ("full", {}),
     ("slimfit", {"rate": 0.75}),
     ("slimfit", {"rate": 0.75, "storage": "smallest", "optimizer_state": "release"}),
+    ("slimfit", {"rate": 0.75, "gradient_checkpointing": True, "ddp_find_unused_parameters": True}),
     ("auto", {}),
     ("lisa", {"count": 1}),
     ("lora", {"rank": 2, "dropout": 0.0}),

@@ -124,3 +124,22 @@ def _gradients(model: Any, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, 
     found = {key: p.grad for key, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()
     return output.logits.detach(), found
+
+
+def test_scales_of_ia3_are_adapters() -> None:
+    model = peft.get_peft_model(
+        ARCHITECTURES["BERT"].make(),
+        peft.IA3Config(
+            target_modules=["key", "value", "output.dense"], feedforward_modules=["output.dense"], task_type="SEQ_CLS"
+        ),
+    )
+    scales = {name for name, _ in model.named_parameters() if ".ia3_l." in name}
+    assert scales
+    assert adapters_of(discover(model).units) == scales
+
+
+def test_an_encoder_decoder_is_traced_whatever_its_wrapper_takes() -> None:
+    config = peft.LoraConfig(r=2, target_modules=["q", "v"])  # without task_type: forward(*args, **kwargs)
+    model = peft.get_peft_model(ARCHITECTURES["T5"].make(), config)
+    batch = {key: value for key, value in ARCHITECTURES["T5"].batch(torch.float32).items() if "decoder" not in key}
+    assert adapters_of(discover(model, batch).units) == {key for key, _ in model.named_parameters() if ".lora_" in key}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -139,3 +140,32 @@ def test_without_any_answer_nothing_can_be_learnt(command: Any, tiny: Path, tmp_
     done = command("train", "--output", tmp_path / "run", *keys)
     assert done.code == 2
     assert "none of its 18 questions has an answer" in done.said
+
+
+@pytest.fixture(scope="module")
+def left(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with a tokenizer that pads on the left, as Llama's does."""
+    folder = tmp_path_factory.mktemp("left") / "model"
+    shutil.copytree(tiny, folder)
+    file = folder / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"padding_side": "left"}))
+    return folder
+
+
+def test_a_tokenizer_that_pads_on_the_left_changes_nothing(
+    command: Any, train: Any, left: Path, squad: Path, tmp_path: Path
+) -> None:
+    keys = {**KEYS, "data": str(squad), "max_steps": 3}
+    same = train(tmp_path / "right", **keys)
+    other = train(tmp_path / "left", model=str(left), **keys)
+    assert other["metrics"] == same["metrics"]
+    for size in (1, 8):
+        done = command("eval", tmp_path / "left", "--batch-size", size, "--json")
+        assert json.loads(done.stdout)["squad_f1"] == pytest.approx(same["metrics"]["squad_f1"])
+
+
+def test_predict_refuses_empty_questions_and_passages(command: Any, learnt: Path) -> None:
+    for words in (("the", ""), (" ", "a b")):
+        done = command("predict", learnt, *words)
+        assert done.code == 2
+        assert "a question or a passage is empty" in done.said

@@ -13,6 +13,8 @@ from transformers import (
     BertForMaskedLM,
     BertForQuestionAnswering,
     BertForSequenceClassification,
+    CLIPConfig,
+    CLIPModel,
     ViTConfig,
     ViTForImageClassification,
 )
@@ -451,3 +453,32 @@ def test_vocabulary_of_kinds_covers_what_is_found() -> None:
     found = {unit.kind for name in FAMILIES for unit in discover(family(name)).units}
     assert found <= set(KINDS)
     assert family("bert").config.vocab_size == VOCABULARY
+
+
+def test_a_parameter_behind_all_blocks_may_be_used_in_any_way() -> None:
+    """CLIP's temperature: the exponential of a number."""
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = CLIPConfig(
+        text_config={**sizes, "vocab_size": 40, "max_position_embeddings": 12},
+        vision_config={**sizes, "image_size": 16, "patch_size": 8},
+        projection_dim=8,
+    )
+    example = {
+        "input_ids": torch.randint(1, 39, (3, 6)),
+        "attention_mask": torch.ones(3, 6, dtype=torch.long),
+        "pixel_values": torch.randn(3, 3, 16, 16),
+        "return_loss": True,
+    }
+    units = {unit.name: unit for unit in discover(CLIPModel(config), example).units}
+    assert (units["logit_scale"].kind, units["logit_scale"].region) == ("other", "head")
+
+
+def test_what_only_reads_a_shape_is_no_use() -> None:
+    class Head(nn.Linear):
+        def forward(self, input: torch.Tensor) -> torch.Tensor:
+            return super().forward(input) + torch.zeros_like(self.weight).sum()
+
+    model = tiny_bert()
+    model.classifier = Head(HIDDEN, 2)
+    kinds = {unit.name: unit.kind for unit in discover(model).units}
+    assert kinds["classifier.weight"] == "linear"

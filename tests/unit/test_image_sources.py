@@ -148,6 +148,12 @@ def test_folders_that_cannot_be_learnt_from(tmp_path: Path) -> None:
     picture("red").save(fill(tmp_path / "mixed") / "stray.png")
     with pytest.raises(DataError, match=r"stray\.png lies beside the folders of classes \(cat, \.\.\.\)"):
         read(tmp_path / "mixed")
+    (fill(tmp_path / "links") / "cat" / "y.png").symlink_to(tmp_path / "fetched" / "y.png")
+    with pytest.raises(DataError, match=r"cat/y\.png: this link leads to nothing"):
+        read(tmp_path / "links")
+    (fill(tmp_path / "classes") / "fox").symlink_to(tmp_path / "fetched" / "fox")
+    with pytest.raises(DataError, match="fox: this link leads to nothing"):
+        read(tmp_path / "classes")
     (tmp_path / "none").mkdir()
     with pytest.raises(DataError, match="there are no images in this folder"):
         read(tmp_path / "none")

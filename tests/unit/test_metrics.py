@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from frostline.errors import ConfigError
-from frostline.tasks.metrics import METRICS, decisions, get_metric
+from frostline.tasks.metrics import METRICS, decisions, get_metric, squad_f1
 
 LABELS = np.array([1, 1, 1, 0, 0, 0, 0, 1])
 PREDICTIONS = np.array([1, 1, 0, 0, 0, 1, 0, 1])
@@ -113,3 +113,10 @@ def test_correlation_of_predictions_that_are_no_numbers_is_none_either() -> None
 def test_outputs_become_classes_or_scores() -> None:
     assert decisions(np.array([[0.1, 0.9], [0.8, 0.2]])).tolist() == [1, 0]
     assert decisions(np.array([[0.5], [-2.0]])).tolist() == [0.5, -2.0]
+
+
+@pytest.mark.parametrize("silence", ["", "the", "A", " !! ", "The an."])
+def test_what_normalises_to_nothing_is_no_answer(silence: str) -> None:
+    assert squad_f1([silence, "word"], [[], []]) == {"squad_f1": 0.5, "exact_match": 0.5}
+    found = squad_f1([silence, "Paris"], [[], ["in Paris", "Paris"]])
+    assert found["exact_match"] == found["no_answer"] == found["has_answer_exact"] == 1.0

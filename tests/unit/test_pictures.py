@@ -67,6 +67,12 @@ def test_sixteen_bits_become_the_upper_eight(kind: str) -> None:
     assert np.asarray(image)[..., 0].tolist() == [[0, 0, 1], [128, 255, 255]]
 
 
+def test_whole_numbers_in_32_bits_count_by_the_largest() -> None:
+    eight, sixteen = (np.array([[0, 7, high]], dtype=np.int32) for high in (255, 256))
+    assert np.asarray(opened(saved(Image.fromarray(eight), "TIFF")))[..., 0].tolist() == [[0, 7, 255]]
+    assert np.asarray(opened(saved(Image.fromarray(sixteen), "TIFF")))[..., 0].tolist() == [[0, 0, 1]]
+
+
 def test_numbers_without_an_agreed_range_are_refused() -> None:
     with pytest.raises(DataError, match="here: the image holds floating-point numbers"):
         opened(saved(Image.new("F", (3, 3), 0.5), "TIFF"))

@@ -46,3 +46,13 @@ def test_a_model_cut_after_is_refused_before_it_trains(storage: str) -> None:
     optimizer = SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
     with pytest.raises(UnsupportedModel, match=SAID):
         tuner.attach(optimizer)
+
+
+@pytest.mark.usefixtures("process")
+def test_a_model_cut_after_its_optimizer_was_attached_is_refused_before_it_trains() -> None:
+    model = tiny_bert()
+    tuner = frostline.prepare(model, "layers", count=1)
+    tuner.attach(SGD(tuner.candidate_parameters(), lr=0.1))
+    shard(model)
+    with pytest.raises(UnsupportedModel, match=SAID):
+        tuner.before_step()

@@ -264,3 +264,30 @@ def test_processes_that_could_not_share_gradients_are_refused(name: str, options
 
     with pytest.raises(ConfigError, match=f"does not support 2 processes here: {why}"):
         prepare(tiny_bert(), name, **options).callback().on_init_end(Arguments(), None, None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"ddp_find_unused_parameters": False}, "ddp_find_unused_parameters=False"),
+        ({"gradient_checkpointing": True}, "gradient checkpointing, which turns it off"),
+    ],
+)
+def test_processes_that_would_wait_for_frozen_weights_are_refused(
+    arguments: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    given: Any = TrainingArguments(str(tmp_path), use_cpu=True, report_to="none", **arguments)
+
+    class Arguments:
+        world_size, n_gpu = 2, 1
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(given, name)
+
+    asked: Any = Arguments()
+    prepare(tiny_bert(), "layers", count=1).callback().on_init_end(asked, None, None)  # type: ignore[arg-type]
+    changing = prepare(tiny_bert(), "slimfit", rate=0.5).callback()
+    with pytest.raises(ConfigError, match=rf"method 'slimfit'.*\({said}\); set ddp_find_unused_parameters=True"):
+        changing.on_init_end(asked, None, None)  # type: ignore[arg-type]
+    given.ddp_find_unused_parameters = True
+    changing.on_init_end(asked, None, None)  # type: ignore[arg-type]

@@ -393,6 +393,18 @@ def test_a_compiled_model_is_refused(how: str) -> None:
         prepare(model, "full")
 
 
+@pytest.mark.parametrize("attached", [False, True])
+def test_a_model_that_is_compiled_later_is_refused_before_it_trains(attached: bool) -> None:
+    model: Any = tiny_bert()
+    tuner = prepare(model, "layers", count=1)
+    optimizer = torch.optim.SGD(tuner.candidate_parameters(), lr=0.1)
+    if attached:
+        tuner.attach(optimizer)
+    model.compile()
+    with pytest.raises(UnsupportedModel, match="compiled"):
+        tuner.before_step() if attached else tuner.attach(optimizer)
+
+
 @every_method
 def test_an_optimizer_that_lacks_a_candidate_is_refused(name: str, settings: dict[str, Any]) -> None:
     model = tiny_bert()

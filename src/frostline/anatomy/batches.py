@@ -53,7 +53,7 @@ def example_batch(
         if generator is not None:
             tokens = torch.randint(1, config.vocab_size, shape, generator=generator)
         if getattr(config, "is_encoder_decoder", False):
-            _end_texts(tokens, config.eos_token_id)
+            _end_texts(tokens, getattr(config, "eos_token_id", None))
         batch = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
     elif wanted == "pixel_values" and hasattr(config, "image_size"):
         if length is not None:
@@ -78,7 +78,9 @@ def with_decoder_inputs(model: nn.Module, batch: Mapping[str, Any]) -> dict[str,
     Some models make theirs from the labels, which a trace leaves out, as with them comes a loss.
     """
     decoder, found = "decoder_input_ids", dict(batch)
-    if decoder in inspect.signature(model.forward).parameters and not {decoder, "decoder_inputs_embeds"} & found.keys():
+    whole: Any = model
+    inner = whole.get_base_model() if hasattr(whole, "get_base_model") else whole  # PEFT's takes anything
+    if decoder in inspect.signature(inner.forward).parameters and not {decoder, "decoder_inputs_embeds"} & found.keys():
         labels = found.get("labels")
         tokens = labels if isinstance(labels, Tensor) and labels.dim() > 1 else found.get("input_ids")
         if tokens is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import chain, groupby
@@ -23,6 +24,7 @@ _ATTENTION_KINDS: dict[frozenset[str], Kind] = {
     frozenset({"query"}): "query",
     frozenset({"key"}): "key",
     frozenset({"value"}): "value",
+    frozenset({"key", "value"}): "key_value",
     frozenset({"query", "key", "value"}): "query_key_value",
     frozenset({"output"}): "attention_output",
 }
@@ -57,7 +59,7 @@ def discover(model: nn.Module, example: Mapping[str, Any] | None = None) -> Anat
             continue
         region, block = places.of(use)
         shape = shapes[use.parameter]
-        kind = pair_kinds.get(use.parameter) or _kind(use, region, trace, len(shape))
+        kind = pair_kinds.get(use.parameter) or _kind(use, region, trace, shape)
         units[use.parameter] = Unit.of_parameter(use.parameter, block, region, kind, shape)
     return Anatomy(
         units=tuple(unit for unit in units.values() if unit.name not in frozen),
@@ -122,7 +124,8 @@ class _Places:
         return "blocks", self._depth[block]
 
 
-def _kind(use: Use, region: Region, trace: Trace, dimensions: int) -> Kind:
+def _kind(use: Use, region: Region, trace: Trace, shape: Sequence[int]) -> Kind:
+    dimensions = len(shape)
     if use.role == "bias":
         return "bias"
     if use.role == "weight":
@@ -146,6 +149,10 @@ def _kind(use: Use, region: Region, trace: Trace, dimensions: int) -> Kind:
         return "norm"
     if use.operation == "add" and dimensions == 1:  # a bias that is written out
         return "bias"
+    if use.operation == "mul" and max(shape, default=1) == math.prod(shape):  # the scale of each feature, as IA3's
+        return "adapter"
+    if region == "head":  # such as a temperature: whatever it does, no block depends on it
+        return "other"
     raise UnsupportedModel(
         f"parameter {use.parameter!r} is used by the operation {use.operation!r} (in the {region}), "
         "which is not understood."

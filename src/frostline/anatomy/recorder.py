@@ -38,7 +38,11 @@ _STAND_INS = _ELEMENTWISE | frozenset(
     | {"view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "expand", "expand_as", "repeat"}
 )
 _RESHAPING = frozenset({"view", "reshape", "flatten", "unflatten"})
-_SHAPE_ONLY = frozenset({"size", "dim", "numel", "stride", "is_contiguous", "data_ptr"})
+_SHAPE_ONLY = frozenset(
+    {"size", "dim", "numel", "stride", "is_contiguous", "data_ptr"}
+    | {"zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like"}
+    | {"new_zeros", "new_ones", "new_empty", "new_full"}
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ Kind = Literal[
     "query",
     "key",
     "value",
+    "key_value",
     "query_key_value",
     "attention_output",
     "ffn_in",
@@ -24,8 +25,9 @@ Kind = Literal[
     "bias",
     "adapter",
     "nodes",
+    "other",
 ]
-"""What the operation that uses a unit does with it; found by tracing one forward pass."""
+"""What the operation that uses a unit does with it, `other` outside the blocks; found by tracing one forward pass."""
 
 KINDS: tuple[str, ...] = get_args(Kind)
 

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from frostline.cli.options import warned
+
 
 def evaluate(
     model: Annotated[str, typer.Argument(help="A run folder, or any folder with a model for a task.")],
@@ -25,7 +27,7 @@ def evaluate(
     from frostline.training.inference import evaluate_model
 
     columns = {"text": text, "text_pair": text_pair, "image": image, "label": label, "delimiter": delimiter}
-    scores = evaluate_model(Path(model), data, metric, columns, batch_size)
+    scores = evaluate_model(Path(model), data, metric, columns, batch_size, warned)
     if as_json:
         print(json.dumps(scores))
         return

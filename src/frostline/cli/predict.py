@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from frostline.cli.options import warned
 from frostline.errors import ConfigError
 
 
@@ -36,7 +37,8 @@ def predict(
     from frostline.training.inference import predict_rows
 
     columns = {"text": text, "text_pair": text_pair, "image": image, "delimiter": delimiter}
-    lines = [json.dumps(row, ensure_ascii=False) for row in predict_rows(Path(model), texts, data, columns, batch_size)]
+    rows = predict_rows(Path(model), texts, data, columns, batch_size, warned)
+    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
     if output is None:
         print("\n".join(lines))
         return

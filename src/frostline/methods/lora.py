@@ -15,7 +15,7 @@ from frostline.anatomy import KINDS, Anatomy, Unit
 from frostline.errors import UnsupportedModel, nearest
 from frostline.methods import base
 
-_TARGETS = ("query", "key", "value", "query_key_value", "attention_output", "ffn_in", "ffn_out")
+_TARGETS = ("query", "key", "value", "key_value", "query_key_value", "attention_output", "ffn_in", "ffn_out")
 
 
 class Lora(base.ConstantMethod):

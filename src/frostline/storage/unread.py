@@ -117,11 +117,14 @@ class _Trial:
 
     def _run(self) -> None:
         """Run the block with all of its weights and inputs trainable: whatever may train at another step."""
-        state = {
-            name: self._fake(p, True) for name, p in (*self._block.named_parameters(), *self._block.named_buffers())
-        }
+        # Each place that holds a tensor has its turn once, under one name, or it would get a fake one back in the end.
+        fakes: dict[Tensor, Tensor] = {}
+        state: dict[str, Tensor] = {}
+        for prefix, module in self._block.named_modules():
+            for name, held in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
+                state[f"{prefix}.{name}" if prefix else name] = fakes.setdefault(held, self._fake(held, True))
         args, kwargs = tree_map(lambda leaf: self._fake(leaf, True), self._inputs)
-        functional_call(self._block, state, args, kwargs)
+        functional_call(self._block, state, args, kwargs, tie_weights=False)
 
     def _fake(self, value: Any, trains: bool) -> Any:
         if not isinstance(value, Tensor):

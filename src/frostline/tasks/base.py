@@ -181,6 +181,10 @@ class Task(ABC):
             max_length: tokens of a text; as many as the model has positions for if None.
         """
 
+    def warnings(self, loaded: Loaded, rows: datasets.Dataset, max_length: int | None) -> tuple[str, ...]:
+        """Return what the user should know of what becomes of these rows, a line each; arguments as for `outputs`."""
+        return ()
+
     @abstractmethod
     def predictions(self, loaded: Loaded, rows: datasets.Dataset, outputs: NDArray[Any]) -> list[dict[str, Any]]:
         """Return for each row what was read and what the model says, as JSON values."""

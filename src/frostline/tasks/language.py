@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from frostline.errors import ConfigError
+from frostline.models import require_tokens
 
 if TYPE_CHECKING:
     from frostline.models import Loaded
@@ -43,12 +44,8 @@ def tokens_of(loaded: Loaded, text: str) -> tuple[Tensor, int]:
         found = loaded.processor(piece, add_special_tokens=False, verbose=False)["input_ids"]
         parts.append(torch.tensor(found, dtype=torch.int32))
     ids = torch.cat(parts)
-    count = loaded.model.get_input_embeddings().num_embeddings
-    if len(ids) and int(ids.max()) >= count:
-        raise ConfigError(
-            f"the tokenizer of {loaded.model.config.name_or_path!r} gives token {int(ids.max())}, but the model has "
-            f"only {count} tokens: they do not belong together; put the model's own tokenizer beside it."
-        )
+    if len(ids):
+        require_tokens(loaded, int(ids.max()))
     missing = loaded.processor.unk_token_id
     return ids, 0 if missing is None else int((ids == missing).sum())
 

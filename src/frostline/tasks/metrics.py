@@ -114,16 +114,18 @@ def squad_f1(predictions: Sequence[str], answers: Sequence[Sequence[str]]) -> Sc
     """
     from torchmetrics.functional.text import squad
 
+    def scored(indices: list[int], right: Sequence[Sequence[str]]) -> tuple[float, float]:
+        if not indices:
+            return 0.0, 0.0
+        told = [{"prediction_text": predictions[i], "id": str(i)} for i in indices]
+        wanted: list[dict[str, Any]] = [{"text": list(each), "answer_start": []} for each in right]
+        found = squad(told, [{"answers": one, "id": str(i)} for one, i in zip(wanted, indices, strict=True)])
+        return float(found["f1"]) / 100, float(found["exact_match"]) / 100
+
     told = [i for i, right in enumerate(answers) if right]
     silent = [i for i, right in enumerate(answers) if not right]
-    with_answer = [0.0, 0.0]
-    if told:
-        found = squad(
-            [{"prediction_text": predictions[i], "id": str(i)} for i in told],
-            [{"answers": {"text": list(answers[i]), "answer_start": []}, "id": str(i)} for i in told],
-        )
-        with_answer = [float(found[name]) / 100 for name in ("f1", "exact_match")]
-    none = sum(not predictions[i] for i in silent) / len(silent) if silent else 0.0
+    with_answer = scored(told, [answers[i] for i in told])
+    none = scored(silent, [[""]] * len(silent))[1]  # what is left of "the" or "!" is as empty as nothing
     share = len(told) / len(answers)
     f1_, exact = (share * value + (1 - share) * none for value in with_answer)
     scores = {"squad_f1": f1_, "exact_match": exact}

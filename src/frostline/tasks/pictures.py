@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 def open_picture(picture: Mapping[str, Any], place: str) -> Image:
     """Return a picture in RGB, upright.
 
-    Transparency is laid on white. Sixteen bits become the upper eight. Of an animation the first frame counts. What a
+    Transparency is laid on white. Sixteen bits become the upper eight; whole numbers in 32 bits count as eight or as
+    sixteen, by the largest of them. Of an animation the first frame counts. What a
     camera turned (EXIF) is turned back. Grey, palettes and CMYK become RGB as Pillow converts them.
 
     Args:
@@ -67,4 +68,5 @@ def _upper_eight_bits(image: Image, place: str) -> Image:
             f"{place}: the image holds whole numbers from {values.min()} to {values.max()}, more than 16 bits; save it "
             "in 8 bits."
         )
-    return PIL.Image.fromarray((values >> 8).astype(np.uint8))
+    bits = 8 if image.mode != "I" or values.max() > 0xFF else 0
+    return PIL.Image.fromarray((values >> bits).astype(np.uint8))

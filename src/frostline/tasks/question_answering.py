@@ -69,13 +69,15 @@ class QuestionAnswering(Task):
 
         if len(words) % 2:
             raise DataError(f"{len(words)} texts are no questions with passages; give each question and its passage.")
+        if any(not word.strip() for word in words):
+            raise DataError("a question or a passage is empty; give each question and its passage.")
         return Dataset.from_dict({"question": list(words[::2]), "context": list(words[1::2])})
 
     def load(self, name: str, label_names: Sequence[str] | None = None, config: TrainConfig | None = None) -> Loaded:
         """Load a model that scores tokens as an answer's first and last, with a fast tokenizer."""
         from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
-        from frostline.models import load_pretrained
+        from frostline.models import load_pretrained, pads
 
         found = load_pretrained(
             name,
@@ -87,7 +89,7 @@ class QuestionAnswering(Task):
         )
         if not found.processor.is_fast:
             raise ConfigError(f"model {name!r} has a slow tokenizer, which does not say where tokens stand in a text.")
-        return found
+        return pads(found, "right")
 
     def encode(self, data: TaskData, loaded: Loaded, config: TrainConfig) -> Encoded:
         """Return windows of the passages as tokens, with the first and the last token of the answer.
@@ -206,7 +208,7 @@ def _by_article(
 
 
 def _windows(loaded: Loaded, rows: datasets.Dataset, own: Mapping[str, Any]) -> Windows:
-    from frostline.models import require_positions
+    from frostline.models import require_positions, require_tokens
     from frostline.tasks.spans import windows
 
     length, stride = own["max_length"], own["stride"]
@@ -220,7 +222,9 @@ def _windows(loaded: Loaded, rows: datasets.Dataset, own: Mapping[str, Any]) -> 
             f"{stride}: {rows['question'][questions.index(longest)]!r}. Say "
             f"max_length={longest + special + stride + 1} or more, or a smaller stride."
         )
-    return windows(loaded.processor, rows["question"], rows["context"], length, stride)
+    found = windows(loaded.processor, rows["question"], rows["context"], length, stride)
+    require_tokens(loaded, max(max(ids) for ids in found.inputs["input_ids"]))
+    return found
 
 
 def _first_answers(rows: datasets.Dataset) -> tuple[list[int | None], list[int | None]]:

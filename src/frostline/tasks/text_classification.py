@@ -60,7 +60,7 @@ class TextClassification(ClassTask):
         """Return the texts as tokens; ConfigError if the model has fewer positions than `max_length`."""
         from transformers import DataCollatorWithPadding
 
-        from frostline.models import require_positions
+        from frostline.models import require_positions, require_tokens
 
         longest = config.max_length
         require_positions(loaded.model, longest)
@@ -75,6 +75,8 @@ class TextClassification(ClassTask):
             split.map(tokens, batched=True, remove_columns=split.column_names)
             for split in (data.train, data.validation)
         ]
+        for split in encoded:
+            require_tokens(loaded, max(max(ids) for ids in split["input_ids"]))
         cut = sum(sum(split["cut"]) for split in encoded)
         train, validation = (split.remove_columns("cut") for split in encoded)
         return Encoded(
@@ -87,12 +89,21 @@ class TextClassification(ClassTask):
 
     def inputs(self, loaded: Loaded, rows: dict[str, list[Any]], max_length: int | None) -> Inputs:
         """Return the tokens of a batch, padded to its longest text."""
+        from frostline.models import longest_text, require_tokens
+
+        limit = max_length or longest_text(loaded.model)
+        found = loaded.processor(*_texts(rows), truncation=True, max_length=limit, padding=True, return_tensors="pt")
+        require_tokens(loaded, int(found["input_ids"].max()))
+        return dict(found)
+
+    def warnings(self, loaded: Loaded, rows: datasets.Dataset, max_length: int | None) -> tuple[str, ...]:
+        """Say how many texts are cut."""
         from frostline.models import longest_text
 
         limit = max_length or longest_text(loaded.model)
-        return dict(
-            loaded.processor(*_texts(rows), truncation=True, max_length=limit, padding=True, return_tensors="pt")
-        )
+        whole = loaded.processor(*(list(texts) for texts in _texts(rows[:])), verbose=False)["input_ids"]
+        cut = sum(limit is not None and len(ids) > limit for ids in whole)
+        return (f"{cut:,} of {len(rows):,} texts are longer than {limit} tokens and were cut.",) if cut else ()
 
     def shown(self, row: dict[str, Any]) -> dict[str, Any]:
         """Return the text, and the second one of a pair."""

@@ -86,7 +86,7 @@ class TokenClassification(Task):
         """Load a model that gives each token a tag, with a fast tokenizer; another number of tags makes a new head."""
         from transformers import AutoModelForTokenClassification
 
-        from frostline.models import load_pretrained
+        from frostline.models import load_pretrained, pads
         from frostline.tasks.words import tokenizer_of_words
 
         found = load_pretrained(
@@ -99,7 +99,7 @@ class TokenClassification(Task):
         )
         if not found.processor.is_fast:
             raise ConfigError(f"model {name!r} has a slow tokenizer, which does not say which word a token is of.")
-        return found
+        return pads(found, "right")
 
     def encode(self, data: TaskData, loaded: Loaded, config: TrainConfig) -> Encoded:
         """Return the sentences as tokens, a word's first one with its tag."""
@@ -165,6 +165,15 @@ class TokenClassification(Task):
                 found += model(**batch).logits.argmax(-1).cpu().numpy().tolist()
             firsts += [first_tokens(encoded, row, len(each)) for row, each in enumerate(words)]
         return tags_of_words(found, firsts, names.index("O") if "O" in names else 0)
+
+    def warnings(self, loaded: Loaded, rows: datasets.Dataset, max_length: int | None) -> tuple[str, ...]:
+        """Say how many sentences are cut."""
+        from frostline.models import longest_text
+        from frostline.tasks.words import tokens_of_words
+
+        limit, whole = max_length or longest_text(loaded.model), tokens_of_words(loaded, rows["words"], None)
+        cut = sum(limit is not None and len(ids) > limit for ids in whole["input_ids"])
+        return (f"{cut:,} sentences have words beyond {limit} tokens; they count as O.",) if cut else ()
 
     def predictions(self, loaded: Loaded, rows: datasets.Dataset, outputs: NDArray[Any]) -> list[dict[str, Any]]:
         """Return for each row its words, their tags, and the entities, {"type", "text"}."""

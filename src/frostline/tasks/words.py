@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import AutoTokenizer, BatchEncoding
 
+from frostline.models import require_tokens
+
 if TYPE_CHECKING:
     from frostline.models import Loaded
 
@@ -24,9 +26,9 @@ def tokenizer_of_words(source: str) -> Any:
 
 def tokens_of_words(loaded: Loaded, words: Sequence[Sequence[str]], length: int | None) -> BatchEncoding:
     """Return sentences as tokens, cut at `length` unless it is None."""
-    found: BatchEncoding = loaded.processor(
-        [list(each) for each in words], is_split_into_words=True, truncation=length is not None, max_length=length
-    )
+    cut = {"truncation": length is not None, "max_length": length, "verbose": False}
+    found: BatchEncoding = loaded.processor([list(each) for each in words], is_split_into_words=True, **cut)
+    require_tokens(loaded, max((max(ids, default=0) for ids in found["input_ids"]), default=0))
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,12 @@ Columns = dict[str, str | None]
 
 
 def evaluate_model(
-    folder: Path, data: str | None, metric: str | None, columns: Columns, batch_size: int
+    folder: Path,
+    data: str | None,
+    metric: str | None,
+    columns: Columns,
+    batch_size: int,
+    warn: Callable[[str], None] = lambda text: None,
 ) -> dict[str, float | int]:
     """Return the scores of the model in `folder` on labelled data.
 
@@ -30,6 +35,7 @@ def evaluate_model(
         metric: a name in METRICS; the run's own, else the task's, if None.
         columns: names of columns, and the `delimiter`; which there are, the task says.
         batch_size: examples in a forward pass.
+        warn: is told what the user should know of what becomes of the data, a line each.
 
     Raises:
         ConfigError: the folder holds no model, the metric is not for such a model, or no data were named and it is
@@ -48,13 +54,18 @@ def evaluate_model(
     labels = task.labels(examples)
     if labels is None:
         raise DataError(f"{data} has no labels to score against; use `frostline predict`, or name the column: --label.")
-    outputs = task.outputs(loaded, examples, batch_size, _max_length(record))
+    outputs = _outputs(task, loaded, examples, batch_size, record, warn)
     scores: dict[str, float | int] = dict(scorer(outputs, labels))
     return {**scores, "examples": len(examples)}
 
 
 def predict_rows(
-    folder: Path, words: Sequence[str] | None, data: str | None, columns: Columns, batch_size: int
+    folder: Path,
+    words: Sequence[str] | None,
+    data: str | None,
+    columns: Columns,
+    batch_size: int,
+    warn: Callable[[str], None] = lambda text: None,
 ) -> list[dict[str, Any]]:
     """Return for each example what the model says, see the task's `predictions`.
 
@@ -64,6 +75,7 @@ def predict_rows(
         data: a file or folder of examples.
         columns: as for `evaluate_model`.
         batch_size: examples in a forward pass.
+        warn: as for `evaluate_model`.
     """
     record, task, loaded = _load(folder)
     if words is not None:
@@ -71,8 +83,21 @@ def predict_rows(
     else:
         assert data is not None
         examples = task.read_examples(data, None, _given(task, columns))
-    outputs = task.outputs(loaded, examples, batch_size, _max_length(record))
+    outputs = _outputs(task, loaded, examples, batch_size, record, warn)
     return task.predictions(loaded, examples, outputs)
+
+
+def _outputs(
+    task: Task,
+    loaded: Loaded,
+    examples: datasets.Dataset,
+    batch_size: int,
+    record: dict[str, Any] | None,
+    warn: Callable[[str], None],
+) -> Any:
+    for text in task.warnings(loaded, examples, _max_length(record)):
+        warn(text)
+    return task.outputs(loaded, examples, batch_size, _max_length(record))
 
 
 def _load(folder: Path) -> tuple[dict[str, Any] | None, Task, Loaded]:

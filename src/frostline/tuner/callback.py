@@ -52,6 +52,22 @@ class TunerCallback(TrainerCallback, ExportableState):
         ):
             if asked:
                 raise ConfigError(f"Frostline does not support {what}; {way_out}.")
+        if args.world_size > 1 and not self._tuner.constant:
+            self._require_unused(args, kwargs.get("model"))
+
+    def _require_unused(self, args: TrainingArguments, model: Any) -> None:
+        """Refuse processes that would wait for the gradients of weights that do not train at a step."""
+        checkpointing = args.gradient_checkpointing or getattr(model, "is_gradient_checkpointing", False)
+        asked = args.ddp_find_unused_parameters
+        if asked or (asked is None and not checkpointing):  # what a Trainer does by itself
+            return
+        why = (
+            f"ddp_find_unused_parameters={asked}" if asked is not None else "gradient checkpointing, which turns it off"
+        )
+        raise ConfigError(
+            f"several processes train other weights at every step under method {self._tuner.plan.method!r}, and would "
+            f"wait for the gradients of those that do not ({why}); set ddp_find_unused_parameters=True."
+        )
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

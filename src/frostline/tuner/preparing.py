@@ -9,12 +9,12 @@ from torch import nn
 
 from frostline import methods
 from frostline.anatomy import Anatomy, discover
-from frostline.errors import ConfigError, PlanError, UnsupportedModel, nearest
+from frostline.errors import ConfigError, PlanError, nearest
 from frostline.methods.base import Method, validate_settings
 from frostline.storage import Choice
 from frostline.tuner.optimizer_state import POLICIES
-from frostline.tuner.processes import require_whole
 from frostline.tuner.tuner import Tuner, is_prepared
+from frostline.tuner.wrapping import require_plain
 
 
 def prepare(
@@ -64,9 +64,7 @@ def prepare(
     chosen = cls(validate_settings(cls, settings), seed)
     if is_prepared(model):
         raise PlanError("this model is prepared already; call finish() on its tuner first.")
-    if any(hasattr(m, "_orig_mod") or m._compiled_call_impl is not None for m in model.modules()):
-        raise UnsupportedModel("the model is compiled: units that freeze and thaw would recompile it; pass it plain.")
-    require_whole(model)
+    require_plain(model)
     return Tuner(
         model,
         chosen,

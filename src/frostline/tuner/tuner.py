@@ -17,7 +17,8 @@ from frostline.storage import Attached, Choice, Storage
 from frostline.storage.finite import require_finite
 from frostline.tuner.fused_backward import FusedBackward
 from frostline.tuner.optimizer_state import OptimizerState
-from frostline.tuner.processes import require_alone, require_whole
+from frostline.tuner.processes import require_alone
+from frostline.tuner.wrapping import require_plain
 
 if TYPE_CHECKING:
     from frostline.tuner.callback import TunerCallback
@@ -165,12 +166,12 @@ class Tuner:
             PlanError: it lacks a candidate.
             ConfigError: several processes train together, and this way to train cannot (`needs_one_process`); or the
                 optimizer would make weights in float16 NaN.
-            UnsupportedModel: the model's weights have become shards since.
+            UnsupportedModel: the model was compiled since, or its weights have become shards.
         """
         self._open()
         if self.needs_one_process:
             require_alone(self.needs_one_process)
-        require_whole(self._model)
+        require_plain(self._model)
         state = OptimizerState(optimizer, self._policy)
         names = {id(p): name for name, p in self._model.named_parameters()}
         state.require((names[id(p)], p) for p in self.candidate_parameters())
@@ -225,6 +226,8 @@ class Tuner:
             raise PlanError("no optimizer is attached; call tuner.attach(optimizer) before the first step.")
         if self._in_step:
             raise PlanError("before_step() was called twice without after_step() between.")
+        if self._active is None:  # the first step, or the first after a change
+            require_plain(self._model)
         self._follow(self._method.reconfigure(self._model, self.step))
         self._apply(self._method.active(self.step))
         if self._fused is not None:

@@ -17,7 +17,9 @@ from frostline.storage.operations.linear import StoredLinear
 from frostline.storage.operations.norm import StoredLayerNorm
 from frostline.storage.operations.recompute import StoredBlock
 from frostline.storage.tape import Unread
+from frostline.tuner import prepare
 from storage_checks import gradients, saved_bytes
+from tiny_models import tiny_bert
 
 
 class _Ffn(nn.Module):
@@ -177,3 +179,20 @@ def test_the_trial_leaves_nothing_behind() -> None:
             assert tracker.live["other"] - before <= kept
     finally:
         gc.enable()
+
+
+def test_what_a_block_holds_under_two_names_is_left_as_it_was() -> None:
+    model = tiny_bert()
+    for layer in model.bert.encoder.layer:
+        layer.output.LayerNorm = layer.attention.output.LayerNorm
+        layer.register_module("also", layer.output)
+    held = {name: (value, value.detach().clone()) for name, value in model.named_parameters()}
+    tuner = prepare(model, "full", storage="smallest")
+    loss = model(input_ids=torch.randint(1, 20, (2, 6)), labels=torch.tensor([0, 1])).loss
+    loss.backward()
+    assert float(loss.detach()) > 0
+    tuner.finish()
+    for name, value in model.named_parameters():
+        assert value is held[name][0]
+        assert type(value) is nn.Parameter
+        assert torch.equal(value, held[name][1])

@@ -88,6 +88,8 @@ class _Linear(torch.autograd.Function):
                 output = _product(input.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype), turned)
         else:
             output = input.new_zeros((*input.shape[:-1], weight.shape[1 if turned else 0]), dtype=dtype)
+        if output._is_view():  # of a product of two dimensions: a view that leaves here may not be changed in place
+            output = torch.ops.aten._unsafe_view(output, output.shape)
         ctx.restore = None if kept is None else kept.restore
         ctx.save_for_backward(weight if ctx.needs_input_grad[0] else None, *(() if kept is None else kept.tensors))
         return output

@@ -53,16 +53,23 @@ def read_folder(folder: Path) -> Rows:
     )
 
 
+def _require_target(path: Path) -> None:
+    if path.is_symlink() and not path.exists():
+        raise DataError(f"{path}: this link leads to nothing; fetch what it is to lead to, or take it away.")
+
+
 def _folders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    found = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    for path in found:
+        _require_target(path)
+    return [path for path in found if path.is_dir()]
 
 
 def _files(folder: Path, *, deep: bool) -> list[Path]:
-    found = sorted(
-        path
-        for path in (folder.rglob("*") if deep else folder.iterdir())
-        if path.is_file() and not path.name.startswith(".") and path.name.lower() not in _OF_FILE_MANAGERS
-    )
+    there = sorted(path for path in (folder.rglob("*") if deep else folder.iterdir()) if not path.name.startswith("."))
+    for path in there:
+        _require_target(path)
+    found = [path for path in there if path.is_file() and path.name.lower() not in _OF_FILE_MANAGERS]
     for path in found:
         if path.suffix.lower() not in SUFFIXES:
             raise DataError(

@@ -15,6 +15,7 @@ from frostline.tasks.sources.content import read_bytes, read_text
 from frostline.tasks.sources.reading import SPLIT
 
 _EVALUATION = ("validation", "dev", "test")
+_WORDS = {list: "list", str: "text", int: "whole number"}
 _LAYOUTS = (
     "Understood are: SQuAD's JSON (data, paragraphs, qas), a folder with one such train*.json and one dev*.json or "
     "validation*.json, or a Hub name such as 'rajpurkar/squad'"
@@ -125,11 +126,22 @@ def _of_json(values: Any, where: str) -> Iterator[tuple[Question, bool]]:
         for number, paragraph in enumerate(article["paragraphs"], 1):
             place = f"{where}, {article.get('title', 'an article')!r}, paragraph {number}"
             for entry in paragraph["qas"]:
-                answers = entry.get("answers", [])
-                texts, starts = [a["text"] for a in answers], [a["answer_start"] for a in answers]
+                answers = _typed(entry.get("answers", []), list, "the answers", place)
+                texts = [_typed(answer["text"], str, "the text of an answer", place) for answer in answers]
+                starts = [_typed(answer["answer_start"], int, "answer_start", place) for answer in answers]
+                for key in ("context", "question"):
+                    _typed((paragraph if key == "context" else entry)[key], str, f"the {key}", place)
                 title = str(article.get("title", number))
                 known = "answers" in entry
                 yield _checked(paragraph["context"], entry["question"], texts, starts, title, place), known
+
+
+def _typed(value: Any, wanted: type, what: str, place: str) -> Any:
+    if not isinstance(value, wanted) or isinstance(value, bool):
+        raise DataError(
+            f"{place}: {what} is {value!r}, which is no {_WORDS[wanted]}; mend it, or leave the question out."
+        )
+    return value
 
 
 def _splits(source: str) -> dict[str, Any]:
