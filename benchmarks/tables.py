@@ -48,7 +48,7 @@ def pages() -> list[Path]:
 def filled(text: str) -> str:
     """Return the text with every table made anew; KeyError for an unknown name, ValueError for a table without end."""
     if text.count(START) != len(PLACES.findall(text)):
-        raise ValueError("a table has no end: `<!-- end of table -->` is missing before the next one, or the last line.")
+        raise ValueError("a table has no end: `<!-- end of table -->` is missing before the next or the last line.")
     return PLACES.sub(lambda found: f"{found[1]}\n{table(found['name'])}\n\n{found[3]}", text)
 
 

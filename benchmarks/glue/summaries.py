@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from comparisons import comparison
 from table import Table, results
+from transformers import BertConfig, BertForSequenceClassification
 
+from frostline.anatomy.batches import example_batch
+from frostline.anatomy.sites import sites
 from frostline.report import numbers
 from frostline.report.study import Study
 from frostline.report.summary import Entry
@@ -80,9 +84,17 @@ def _peak(method: str) -> Callable[[Study, dict[str, Any]], str]:
     return measured
 
 
+def _traced(study: Study, costs: dict[str, Any]) -> str:
+    """Return what a step of full fine-tuning keeps for backward, all of it and what is kept whatever trains."""
+    with torch.device("meta"):
+        model = BertForSequenceClassification(BertConfig())
+    found = sites(model, example_batch(model, 128, 384, labels=True))
+    return f"{found.total / 1e9:.1f} GB, {found.static / 1e9:.1f} static"
+
+
 CLAIMS = (
     Claim(
-        "FAR_10: scores 1.13 % below full on average, DistilBERT on six tasks (METHODS 1)",
+        "FAR_10: scores 1.13 % below full on average, DistilBERT on six tasks (arXiv 2205.01541)",
         _drop("far10_output"),
         "a smaller model, fewer examples, other tasks; the paper's node definition",
     ),
@@ -106,16 +118,21 @@ CLAIMS = (
         "the price of splitting: here both parts share one storage, so the product is not split",
     ),
     Claim(
-        "SlimFit, 90 % frozen: scores at most 0.4 % below full (METHODS 2.4)",
+        "SlimFit, 90 % frozen: scores 0.2 % below full on average, at most 0.4 % (arXiv 2305.18513)",
         _drop("slimfit90"),
         "its learning rates are per task and its models larger",
     ),
     Claim("the schedule beats random freezing", _against("slimfit90", "random90"), "mean over our tasks"),
     Claim(
-        "SlimFit: 2.2 times less memory on average",
+        "SlimFit: 2.2 times less memory on average, up to 3.1 times",
         _peak("slimfit90"),
         "with exact storage: the static activations, which freezing cannot remove, are the larger part; the published "
         "figure is with compression",
+    ),
+    Claim(
+        "BERT-base, 128 texts of 384 tokens: 65.7 GB of activations, 52.9 GB of them static",
+        _traced,
+        "one step traced without memory, as `frostline sites` does it",
     ),
 )
 
