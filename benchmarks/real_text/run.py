@@ -18,12 +18,11 @@ from typing import Any
 import yaml
 
 HERE = Path(__file__).parent
-RESULTS = HERE / "results"
 
 
-def train(name: str, keys: dict[str, Any], threads: int) -> dict[str, Any]:
-    """Train one cell in a process of its own and return its record; keep the record under `name`."""
-    path = RESULTS / f"{name}.json"
+def train(path: Path, keys: dict[str, Any], threads: int) -> dict[str, Any]:
+    """Train one cell in a process of its own and return its record; keep it in a file."""
+    name = path.stem
     if path.exists():
         return json.loads(path.read_text())
     with tempfile.TemporaryDirectory(prefix="frostline-") as folder:
@@ -54,13 +53,15 @@ def main() -> None:
     """Choose the learning rates, then run the cells."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--config", type=Path, default=HERE / "config.yaml")
+    parser.add_argument("--output", type=Path, default=HERE / "results", help="a folder")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--tasks", nargs="+", help="of config.yaml; all if left out")
     arguments = parser.parse_args()
-    config = yaml.safe_load((HERE / "config.yaml").read_text())
+    config = yaml.safe_load(arguments.config.read_text())
     tasks = {name: task for name, task in config["tasks"].items() if name in (arguments.tasks or config["tasks"])}
-    RESULTS.mkdir(exist_ok=True)
+    arguments.output.mkdir(exist_ok=True)
     common = {"save_strategy": "no", "eval_strategy": "no"}
     with ThreadPoolExecutor(arguments.jobs) as pool:
         trials = {}
@@ -72,7 +73,7 @@ def main() -> None:
                 for rate in rates.get(name, rates["default"]):
                     keys = {"data": str(arguments.data / source["train_file"]), "method": method["method"]}
                     keys |= {"settings": method.get("settings", {}), "learning_rate": rate} | common | source["grid"]
-                    cell = f"grid_{task}_{name}_{rate:.0e}"
+                    cell = arguments.output / f"grid_{task}_{name}_{rate:.0e}.json"
                     trials[task, name, rate] = pool.submit(train, cell, keys, arguments.threads)
         best: dict[tuple[str, str], float] = {}
         for (task, name, rate), trial in trials.items():
@@ -86,7 +87,8 @@ def main() -> None:
                     keys = {"data": str(arguments.data / source["data"]), "method": method["method"], "seed": seed}
                     keys |= {"settings": method.get("settings", {}), "learning_rate": rate} | common
                     keys |= {"epochs": config["epochs"], "max_train": source.get("max_train")}
-                    pool.submit(train, f"{task}_{name}_seed{seed}", keys, arguments.threads)
+                    cell = arguments.output / f"{task}_{name}_seed{seed}.json"
+                    pool.submit(train, cell, keys, arguments.threads)
 
 
 if __name__ == "__main__":
