@@ -274,3 +274,13 @@ def test_settings_are_those_of_the_cells_and_defaults_are_none_of_them(folder: P
     example = settings.example(read(folder))
     assert example is not None
     assert example.method == "full"
+
+
+def test_the_headline_claims_no_difference_within_its_deviation(folder: Path) -> None:
+    for path in folder.glob("rte.*"):
+        path.unlink()
+    change(folder / "comparison.json", tasks=["cola"])
+    score(folder, "full", 0.50, 0.60, 0.70, peak=2000)
+    score(folder, "layers2", 0.53, 0.59, 0.72, peak=1000)
+    score(folder, "slimfit90", 0.1, 0.1, 0.1, peak=3000)
+    assert headline(folder).endswith("layers2 scores like full, +1.3 ± 2.1 points between seeds, at 0.50× its memory.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping
 
-from frostline.report.summary import Entry, deviation, middle, ratio, with_front
+from frostline.report.summary import Entry, deviation, differences_to, mean, middle, ratio, with_front
 from frostline.report.values import ERRORS, Report
 
 MEAN = "mean over tasks"
@@ -39,6 +39,7 @@ def over_tasks(report: Report, entries: Mapping[str, tuple[Entry, ...]]) -> tupl
         base: dict[int | None, float] = {
             seed: statistics.fmean(entry.scores[seed] for entry in reference or found) for seed in report.seeds
         }
+        differences = differences_to(base, scores) if reference else []
         peaks = [entry.peak for entry in found if entry.peak is not None]
         peak = statistics.fmean(peaks) if len(peaks) == len(found) else None
         averaged.append(
@@ -50,7 +51,8 @@ def over_tasks(report: Report, entries: Mapping[str, tuple[Entry, ...]]) -> tupl
                 complete=True,
                 mean=statistics.fmean(scores.values()),
                 deviation=deviation(list(scores.values())),
-                difference=statistics.fmean(scores[s] - base[s] for s in scores) if reference else None,
+                difference=mean(differences),
+                difference_deviation=deviation(differences),
                 peak=peak,
                 peak_ratio=ratio(peak, _mean_peak(reference)),
                 inference_ratio=_mean_ratio([entry.inference_ratio for entry in found if entry.task in inferred]),

@@ -20,7 +20,8 @@ class Entry:
         scores: by seed, the finished ones only.
         complete: whether every seed is there.
         mean, deviation: over the seeds; the deviation is the sample's (n - 1), None for one seed.
-        difference: mean difference to the reference over the seeds that both have.
+        difference, difference_deviation: mean difference to the reference over the seeds that both have, and the sample
+            deviation of these differences.
         peak: of the process, or reserved on the GPU (`Report.peak`); median over seeds.
         peak_ratio, inference_ratio: that peak over the reference's, and over that of forward passes only.
         time_ratio, quartiles: step time over the reference's, in pairs of steps on the same batches.
@@ -38,6 +39,7 @@ class Entry:
     mean: float | None = None
     deviation: float | None = None
     difference: float | None = None
+    difference_deviation: float | None = None
     peak: float | None = None
     peak_ratio: float | None = None
     inference_ratio: float | None = None
@@ -81,9 +83,10 @@ def summarize(report: Report, task: str) -> tuple[Entry, ...]:
             metric=mine[0].metric,
             scores=scores,
             complete=bool(scores) and set(report.seeds) <= scores.keys(),
-            mean=statistics.fmean(scores.values()) if scores else None,
+            mean=mean(list(scores.values())),
             deviation=deviation(list(scores.values())),
-            difference=_difference(scores, reference),
+            difference=mean(differences := differences_to(reference, scores)),
+            difference_deviation=deviation(differences),
             peak=peak,
             peak_ratio=ratio(peak, reference_peak),
             inference_ratio=ratio(peak, inference_peak),
@@ -116,6 +119,16 @@ def deviation(values: Sequence[float]) -> float | None:
     return statistics.stdev(values) if len(values) > 1 else None
 
 
+def differences_to(reference: Mapping[int | None, float], scores: Mapping[int | None, float]) -> list[float]:
+    """Return scores minus the reference's, for each seed that both have."""
+    return [scores[seed] - reference[seed] for seed in scores if seed in reference]
+
+
+def mean(values: Sequence[float]) -> float | None:
+    """Return the mean, None of no numbers."""
+    return statistics.fmean(values) if values else None
+
+
 def ratio(value: float | None, base: float | None) -> float | None:
     """Return `value / base` where both are there and the base is not 0."""
     return value / base if value is not None and base else None
@@ -127,11 +140,6 @@ def _cells(report: Report, task: str, method: str) -> list[Record]:
 
 def _by_seed(cells: Iterable[Record]) -> dict[int | None, float]:
     return {cell.seed: cell.score for cell in cells if cell.score is not None}
-
-
-def _difference(scores: Mapping[int | None, float], reference: Mapping[int | None, float]) -> float | None:
-    common = [scores[seed] - reference[seed] for seed in scores if seed in reference]
-    return statistics.fmean(common) if common else None
 
 
 def _with_time(entry: Entry, report: Report) -> Entry:

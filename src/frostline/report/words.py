@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from frostline.report.document import Name, Paragraph, Text, listed
 from frostline.report.means import MEAN
-from frostline.report.numbers import count, mebibytes, points, seconds, share, times
+from frostline.report.numbers import count, difference, mebibytes, points, seconds, share, times
 from frostline.report.study import Study
 from frostline.report.summary import Entry
 from frostline.report.values import OUT_OF_MEMORY, Record
@@ -66,6 +66,11 @@ def _closest(entries: Sequence[Entry], reference: Entry | None, partial: bool) -
         chosen = max(lighter, key=lambda entry: entry.better * (entry.difference or 0))
     gap = chosen.better * (chosen.difference or 0)
     size = _score(chosen, abs(gap))
+    spread = chosen.difference_deviation
+    if spread is not None and abs(gap) < spread:
+        told = f"{difference(chosen.difference, unit=chosen.unit)} ± {points(spread, unit=chosen.unit)} {_unit(chosen)}"
+        like = (Name(chosen.method), " scores like ", Name(reference.method))
+        return (*like, f", {told} between seeds, at {times(chosen.peak_ratio)} its memory.")
     if not float(points(abs(gap), unit=chosen.unit)):
         relation = " equals the score of "
     elif gap > 0:
@@ -80,6 +85,10 @@ def _score(entry: Entry, value: float | None) -> str:
     if entry.unit != 100:
         return f"{text} in {entry.metric}"
     return f"{text} {'point' if text == '1.0' else 'points'}"
+
+
+def _unit(entry: Entry) -> str:
+    return "points" if entry.unit == 100 else f"in {entry.metric}"
 
 
 def _of_run(study: Study, record: Record) -> Text:
