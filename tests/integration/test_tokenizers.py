@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from conftest import make_model
 from frostline.tasks import task_of_model
 
 
@@ -39,8 +38,8 @@ def test_a_tokenizer_that_cannot_pad_is_refused(command: Any, tiny: Path, task: 
     assert not (tmp_path / "run").exists()
 
 
-def test_a_vocabulary_that_is_too_large_is_refused(command: Any, tiny: Path, task: Path, tmp_path: Path) -> None:
-    small = make_model(tmp_path / "small", vocab_size=12)
+def test_a_vocabulary_that_is_too_large_is_refused(command: Any, new_model: Any, task: Path, tmp_path: Path) -> None:
+    small = new_model(tmp_path / "small", vocab_size=12)
     done = command(
         "train", "--model", small, "--data", task, "--output", tmp_path / "run", "max_steps=2", "max_length=16"
     )
