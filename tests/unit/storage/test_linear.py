@@ -40,6 +40,23 @@ def test_gradients_equal_stock(make: Any, shape: tuple[int, ...], trains: tuple[
         torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("make", [_layer, _turned])
+def test_its_output_may_be_changed_in_place_as_stocks(make: Any) -> None:
+    """DeBERTa divides a view of it."""
+    layer, input = make(), torch.randn(2, 3, 6, dtype=torch.float64, requires_grad=True)
+    tensors = [input, *layer.parameters()]
+
+    def divided(output: Tensor) -> Tensor:
+        heads = output.view(2, 3, 2, 2).permute(0, 2, 1, 3)
+        heads /= 3
+        return heads
+
+    stock = gradients(divided(layer(input)), tensors)
+    ours = gradients(divided(linear(input, layer.weight, layer.bias, Exact(), "here", turned=make is _turned)), tensors)
+    for mine, theirs in zip(ours, stock, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
+
+
 def test_a_frozen_weight_keeps_nothing() -> None:
     layer, input = _layer(), torch.randn(5, 6, dtype=torch.float64, requires_grad=True)
     layer.weight.requires_grad_(False)
