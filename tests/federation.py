@@ -104,3 +104,17 @@ def result(config: FederateConfig) -> dict[str, np.ndarray[Any, Any]]:
 
 def same_bits(first: Any, second: Any) -> bool:
     return bool(first.keys() == second.keys() and all(first[n].tobytes() == second[n].tobytes() for n in first))
+
+
+class Killed(Exception):
+    """What ends a server in a test."""
+
+
+def killed_after(number: int) -> Callable[[Any], None]:
+    """Return what a server says its rounds to, which ends it after that one."""
+
+    def say(record: Any) -> None:
+        if record["round"] == number:
+            raise Killed
+
+    return say

@@ -154,6 +154,7 @@ def pads(loaded: Loaded, side: str | None = None) -> Loaded:
                 'one in its tokenizer_config.json: "pad_token": "[PAD]"'
             )
         processor.pad_token = processor.eos_token
+    require_tokens(loaded, [[processor.pad_token_id]])
     if getattr(config, "pad_token_id", None) is None:
         config.pad_token_id = processor.pad_token_id
     if side is not None:
@@ -161,15 +162,19 @@ def pads(loaded: Loaded, side: str | None = None) -> Loaded:
     return loaded
 
 
-def require_tokens(loaded: Loaded, highest: int) -> None:
+def require_tokens(loaded: Loaded, rows: Iterable[Sequence[int]]) -> None:
     """Raise ConfigError where a tokenizer gives a token that the model has not.
 
     Args:
-        loaded: a model of texts.
-        highest: of the tokens of some texts.
+        loaded: a model of texts; one without a table of tokens (CANINE reads characters) has them all.
+        rows: the tokens of some texts.
     """
-    count = loaded.model.get_input_embeddings().num_embeddings
-    if highest >= count:
+    try:
+        count = getattr(loaded.model.get_input_embeddings(), "num_embeddings", None)
+    except NotImplementedError:  # transformers' word for no such table
+        return
+    highest = max((max(ids, default=0) for ids in rows), default=0)
+    if count is not None and highest >= count:
         raise ConfigError(
             f"the tokenizer of {loaded.model.config.name_or_path!r} gives token {highest}, but the model has only "
             f"{count} tokens: they do not belong together; put the model's own tokenizer beside it."

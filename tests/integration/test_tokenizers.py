@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from frostline.models import Loaded, require_tokens
 from frostline.tasks import task_of_model
 
 
@@ -78,3 +79,24 @@ def test_eval_and_predict_say_what_they_cut(command: Any, train: Any, task: Path
     done = command("predict", tmp_path / "run", "the cat and the dog are here", "the")
     assert "warning: 1 of 2 texts are longer than 4 tokens and were cut." in done.stderr
     assert len(done.stdout.splitlines()) == 2
+
+
+def test_a_padding_token_that_the_model_lacks_is_refused(command: Any, tiny: Path, task: Path, tmp_path: Path) -> None:
+    """As when one is added to a tokenizer, and the embeddings are not resized."""
+    import transformers
+
+    model = changed(tiny, tmp_path / "model")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(model)
+    tokenizer.add_special_tokens({"pad_token": "<pad>"})
+    tokenizer.save_pretrained(model)
+    done = command("train", "--model", model, "--data", task, "--output", tmp_path / "run", "max_steps=2")
+    assert done.code == 2
+    assert "gives token 35, but the model has only 35 tokens" in done.said
+
+
+def test_characters_need_no_table_of_tokens() -> None:
+    import transformers
+
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    model = transformers.CanineModel(transformers.CanineConfig(**sizes, num_hash_buckets=64, num_hash_functions=2))
+    require_tokens(Loaded(model, None, ""), [[10**6], []])

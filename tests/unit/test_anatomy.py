@@ -473,6 +473,21 @@ def test_a_parameter_behind_all_blocks_may_be_used_in_any_way() -> None:
     assert (units["logit_scale"].kind, units["logit_scale"].region) == ("other", "head")
 
 
+def test_a_number_that_scales_within_a_block_is_not_understood() -> None:
+    class Scaled(nn.Linear):
+        def __init__(self) -> None:
+            super().__init__(HIDDEN, HIDDEN)
+            self.scale = nn.Parameter(torch.ones(()))
+
+        def forward(self, input: torch.Tensor) -> torch.Tensor:
+            return super().forward(input) * self.scale
+
+    model = tiny_bert()
+    model.bert.encoder.layer[0].attention.output.dense = Scaled()
+    with pytest.raises(UnsupportedModel, match=r"dense\.scale' is used by the operation 'mul' \(in the blocks\)"):
+        discover(model)
+
+
 def test_what_only_reads_a_shape_is_no_use() -> None:
     class Head(nn.Linear):
         def forward(self, input: torch.Tensor) -> torch.Tensor:

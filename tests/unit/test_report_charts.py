@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from frostline.report import numbers
 from frostline.report.activity import activity
-from frostline.report.charts.labels import place_labels, text_width
+from frostline.report.charts.labels import fitted, place_labels, text_width
 from frostline.report.charts.scatter import scatter
-from frostline.report.charts.style import shortened
 from frostline.report.smoothing import POINTS, smoothed, thinned
 from frostline.report.summary import Entry
 from frostline.report.values import Steps
@@ -113,8 +112,9 @@ def test_smoothed_curves_stay_within_the_values(values: list[float | None]) -> N
         (numbers.mebibytes(3 * 2**30), "3,072 MiB"),
         (numbers.count(1, "cell"), "1 cell"),
         (numbers.count(1200, "cell"), "1,200 cells"),
-        (shortened("a" * 30, 10), "aaaaaaaaa…"),
-        (shortened("a\nb", 10), "a b"),
+        (fitted("a" * 30, 66), "aaaaaaaaa…"),
+        (fitted("図" * 30, 66), "図図図図図…"),
+        (fitted("a\nb", 66), "a b"),
     ],
 )
 def test_numbers_as_text(shown: str, expected: str) -> None:

@@ -149,7 +149,7 @@ def _kind(use: Use, region: Region, trace: Trace, shape: Sequence[int]) -> Kind:
         return "norm"
     if use.operation == "add" and dimensions == 1:  # a bias that is written out
         return "bias"
-    if use.operation == "mul" and max(shape, default=1) == math.prod(shape):  # the scale of each feature, as IA3's
+    if use.operation == "mul" and dimensions > 1 and max(shape) == math.prod(shape):  # scales, as IA3's
         return "adapter"
     if region == "head":  # such as a temperature: whatever it does, no block depends on it
         return "other"

@@ -179,7 +179,10 @@ def main(grid: Grid, context: Context) -> None:
     """Run the federation of the run config: `config`, the path of its YAML file, and `resume`, true or false."""
     quiet()
     config = make_federate_config(read_yaml(Path(str(context.run_config["config"]))))
-    say: Say = lambda record: print(told(record, config.rounds), flush=True)  # noqa: E731
+
+    def say(record: Record) -> None:
+        print(told(record, config.rounds), flush=True)
+
     serve(grid, plan(config), resume=bool(context.run_config.get("resume", False)), say=say)
 
 

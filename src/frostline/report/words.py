@@ -82,9 +82,7 @@ def _closest(entries: Sequence[Entry], reference: Entry | None, partial: bool) -
 
 def _score(entry: Entry, value: float | None) -> str:
     text = points(value, unit=entry.unit)
-    if entry.unit != 100:
-        return f"{text} in {entry.metric}"
-    return f"{text} {'point' if text == '1.0' else 'points'}"
+    return f"{text} {'point' if entry.unit == 100 and text == '1.0' else _unit(entry)}"
 
 
 def _unit(entry: Entry) -> str:

@@ -45,7 +45,7 @@ def tokens_of(loaded: Loaded, text: str) -> tuple[Tensor, int]:
         parts.append(torch.tensor(found, dtype=torch.int32))
     ids = torch.cat(parts)
     if len(ids):
-        require_tokens(loaded, int(ids.max()))
+        require_tokens(loaded, [[int(ids.max())]])
     missing = loaded.processor.unk_token_id
     return ids, 0 if missing is None else int((ids == missing).sum())
 

@@ -76,7 +76,7 @@ class TextClassification(ClassTask):
             for split in (data.train, data.validation)
         ]
         for split in encoded:
-            require_tokens(loaded, max(max(ids) for ids in split["input_ids"]))
+            require_tokens(loaded, split["input_ids"])
         cut = sum(sum(split["cut"]) for split in encoded)
         train, validation = (split.remove_columns("cut") for split in encoded)
         return Encoded(
@@ -93,7 +93,7 @@ class TextClassification(ClassTask):
 
         limit = max_length or longest_text(loaded.model)
         found = loaded.processor(*_texts(rows), truncation=True, max_length=limit, padding=True, return_tensors="pt")
-        require_tokens(loaded, int(found["input_ids"].max()))
+        require_tokens(loaded, found["input_ids"].tolist())
         return dict(found)
 
     def warnings(self, loaded: Loaded, rows: datasets.Dataset, max_length: int | None) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ def tokens_of_words(loaded: Loaded, words: Sequence[Sequence[str]], length: int 
     """Return sentences as tokens, cut at `length` unless it is None."""
     cut = {"truncation": length is not None, "max_length": length, "verbose": False}
     found: BatchEncoding = loaded.processor([list(each) for each in words], is_split_into_words=True, **cut)
-    require_tokens(loaded, max((max(ids, default=0) for ids in found["input_ids"]), default=0))
+    require_tokens(loaded, found["input_ids"])
     return found
 
 

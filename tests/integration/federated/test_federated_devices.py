@@ -11,7 +11,7 @@ import pytest
 from flwr.app import Message
 from safetensors.numpy import load_file
 
-from federation import DirectGrid, Make, network, own_copy, result, run, same_bits, started
+from federation import DirectGrid, Killed, Make, killed_after, network, own_copy, result, run, same_bits, started
 from frostline.errors import CheckpointError, ConfigError
 from frostline.federated.config import FederateConfig
 from frostline.federated.local import train_part
@@ -71,15 +71,8 @@ def test_auto_goes_where_the_blocks_moved_most_and_a_resumed_run_knows_it(make: 
 
     cut = config.model_copy(update={"output": tmp_path / "cut"})
 
-    class Killed(Exception):
-        pass
-
-    def kill(record: Any) -> None:
-        if record["round"] == 3:
-            raise Killed
-
     with pytest.raises(Killed):
-        serve(DirectGrid(3), replace(found, config=cut), resume=False, say=kill)
+        serve(DirectGrid(3), replace(found, config=cut), resume=False, say=killed_after(3))
     again = run(replace(found, config=cut), resume=True)
     assert [record["distances"] for record in again] == [record["distances"] for record in log[3:]]
     assert same_bits(result(config), result(cut))
@@ -195,15 +188,8 @@ def test_personal_layers_stay_with_their_device_and_every_device_is_scored(
 
     cut = config.model_copy(update={"output": tmp_path / "cut"})
 
-    class Killed(Exception):
-        pass
-
-    def kill(record: Any) -> None:
-        if record["round"] == 1:
-            raise Killed
-
     with pytest.raises(Killed):
-        serve(DirectGrid(4), planned(cut), resume=False, say=kill)
+        serve(DirectGrid(4), planned(cut), resume=False, say=killed_after(1))
     (cut.output / "checkpoint.safetensors").rename(tmp_path / "first")
     with pytest.raises(CheckpointError):
         run(planned(cut), resume=True)
@@ -217,7 +203,7 @@ def test_personal_layers_stay_with_their_device_and_every_device_is_scored(
             DirectGrid(4, lambda d, m, r: r if m.metadata.message_type == "query" else die(d, m, r)),
             planned(cut),
             resume=True,
-            say=kill,
+            say=killed_after(1),
         )
     again = run(planned(cut), resume=True)
     assert again[-1]["on_devices"] == scored

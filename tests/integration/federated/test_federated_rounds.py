@@ -10,7 +10,7 @@ import pytest
 from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
 from flwr.serverapp.strategy.strategy_utils import aggregate_arrayrecords
 
-from federation import DirectGrid, Make, network, own_copy, result, run, same_bits, started
+from federation import DirectGrid, Killed, Make, killed_after, network, own_copy, result, run, same_bits, started
 from frostline.errors import (
     BudgetInfeasible,
     CheckpointError,
@@ -76,15 +76,8 @@ def test_a_server_killed_and_resumed_ends_with_the_same_bits(make: Make, planned
     log = run(planned(whole))
     cut = whole.model_copy(update={"output": tmp_path / "cut"})
 
-    class Killed(Exception):
-        pass
-
-    def kill(record: Any) -> None:
-        if record["round"] == 2:
-            raise Killed
-
     with pytest.raises(Killed):
-        serve(DirectGrid(4), planned(cut), resume=False, say=kill)
+        serve(DirectGrid(4), planned(cut), resume=False, say=killed_after(2))
     rest = run(planned(cut), resume=True)
     assert [record["round"] for record in rest] == [3]
     assert same_bits(result(whole), result(cut))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from frostline.report.charts.labels import fitted
-from frostline.report.charts.style import INK, MUTED, PAPER, PARTS, draw, place, shortened
+from frostline.report.charts.style import INK, MUTED, PAPER, PARTS, draw, place
 from frostline.report.document import Drawing
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def time_bars(name: str, rows: Sequence[tuple[str, float, tuple[float, float] | 
             if quartiles:
                 axes.plot(quartiles, [row, row], color=INK, linewidth=1.3, marker="|", markersize=7)
             _value(axes, max(ratio, quartiles[1] if quartiles else 0), row, f"{ratio:.2f}×")
-        _mark(axes, 1.0, shortened(reference, 24))
+        _mark(axes, 1.0, fitted(reference, 160))
         axes.set_xlabel("time of a step over the reference's")
 
     return draw(name, _WIDTH, height, paint)

@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from frostline.report.charts.labels import place_labels
-from frostline.report.charts.style import ACCENT, INK, MUTED, PAPER, draw, place, shortened
+from frostline.report.charts.labels import fitted, place_labels
+from frostline.report.charts.style import ACCENT, INK, MUTED, PAPER, draw, place
 from frostline.report.document import Drawing
 from frostline.report.summary import Entry
 
@@ -51,12 +51,12 @@ def scatter(
         stairs = _front(axes, found)
         for entry, x, y in zip(found, xs, ys, strict=True):
             _point(axes, entry, x, y, entry.method == reference)
-        texts = [str(numbers[e.method]) if numbers else shortened(e.method, 24) for e in found]
+        texts = [str(numbers[e.method]) if numbers else fitted(e.method, 160) for e in found]
         strong = [entry.on_front or entry.method == reference for entry in found]
         _labels(axes, strong, list(zip(xs, ys, strict=True)), texts, stairs)
         axes.set_xlabel(f"{peak}, MiB")
         axes.annotate(
-            shortened(found[0].metric, 40),
+            fitted(found[0].metric, 264),
             (0, 1),
             (-40, 6),
             xycoords="axes fraction",

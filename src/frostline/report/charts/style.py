@@ -92,12 +92,6 @@ def place(figure: Figure, left: float, top: float, right: float, bottom: float) 
     )
 
 
-def shortened(text: str, length: int) -> str:
-    """Return text for a chart, where a long name would run into its neighbours."""
-    text = " ".join(text.split())
-    return text if len(text) <= length else f"{text[: length - 1].rstrip()}…"
-
-
 def _restyled(svg: str) -> str:
     inside = svg[svg.index(">", svg.index("<svg")) + 1 : svg.rindex("</svg>")]
     inside = _UNWANTED.sub("", inside)
