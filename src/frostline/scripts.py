@@ -14,6 +14,7 @@ from frostline import allocator, tuner
 from frostline.anatomy.batches import LABELS
 from frostline.budget import exceeded
 from frostline.errors import BudgetExceeded, ConfigError
+from frostline.meter.enforce import limit_gpu
 from frostline.meter.process import peaks, reset_peaks
 from frostline.meter.steps import Steps
 from frostline.methods.base import Method
@@ -39,8 +40,8 @@ def prepare(
         method: a name from `frostline.methods.names()`, or a `Method` class of your own. None is `full`, or with a
             budget what the planner chooses.
         budget: of the whole process on a CPU, of what torch reserves on a GPU: `2GiB`, bytes, `1.5x` (times inference),
-            or `auto`. Where it is given, `allocator.use("compact")` is called on a CPU, `tuner.planned` holds what was
-            found, and a step that passes it raises BudgetExceeded.
+            or `auto`. Where it is given, `allocator.use("compact")` is called, `tuner.planned` holds what was found,
+            and a step that passes it raises BudgetExceeded; on a GPU torch reserves no more until `tuner.finish()`.
         example: keyword arguments of one forward pass. With a budget it must be the longest batch, labels included: a
             larger one is refused before it computes.
         seed: of every random choice the method makes.
@@ -69,11 +70,10 @@ def prepare(
         optimizer_state=own.get("optimizer_state", "keep"),
         fused=bool(own.get("fused_backward", False)),
         whole=True,
-        runtime=_besides(model, source) if device == "cpu" else 0,
+        runtime=_besides(model, source) if device == "cpu" else None,
     )
     found = make_plan(request, source)
-    if device == "cpu":
-        allocator.use("compact")
+    allocator.use("compact")
     keys = found["plan"]
     prepared = tuner.prepare(
         model,
@@ -146,5 +146,14 @@ def _keep(prepared: Tuner, model: nn.Module, source: _Live, budget: int) -> None
         if peak > budget:
             raise exceeded(prepared.step, peak, budget)
 
-    prepared.watch(model.register_forward_pre_hook(before, with_kwargs=True).remove, after)
+    hook = model.register_forward_pre_hook(before, with_kwargs=True)
+
+    def end() -> None:
+        hook.remove()
+        if source.device.type == "cuda":
+            limit_gpu(None)
+
+    if source.device.type == "cuda":
+        limit_gpu(budget)
+    prepared.watch(end, after)
     reset_peaks()

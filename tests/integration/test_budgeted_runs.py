@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 from rich.console import Console
+from transformers import TrainerCallback
 
 from frostline.config import make_config
-from frostline.errors import BudgetExceeded
+from frostline.errors import BudgetExceeded, OutOfMemory
 from frostline.planner import machine
 from frostline.planner.hindsight import hindsight
 from frostline.training.planned import within_budget
@@ -23,10 +24,10 @@ COMMAND = Path(sys.executable).with_name("frostline")
 
 
 def test_a_plan_before_anything_is_loaded(command, tiny):
-    done = command("plan", tiny, "--batch-size", 4, "--seq-len", 16, "--budget", "30GiB", "--json")
+    done = command("plan", tiny, "--batch-size", 4, "--seq-len", 16, "--budget", "30TiB", "--json")
     assert done.code == 0, done.stderr
     found = json.loads(done.stdout)
-    assert found["budget"] == 30 * 2**30
+    assert found["budget"] == 30 * 2**40
     assert found["plan"]["method"] == "full"
     assert found["plan"]["storage"] == "exact"
     assert found["predicted"]["peak"] == found["predicted"]["tensors"] + found["runtime"]
@@ -116,6 +117,7 @@ print("beyond")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_DATA counts mapped memory on Linux only")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU's memory is limited where there is one")
 def test_the_system_itself_keeps_an_enforced_budget():
     done = subprocess.run([sys.executable, "-c", _BEYOND], capture_output=True, text=True)
     assert done.stdout.split() == ["within"]
@@ -138,7 +140,7 @@ def test_a_plan_is_written_edited_and_passed_back(command, task, tiny, tmp_path)
     assert record["config"]["method"] == "layers"
     assert record["config"]["batch_size"] == 4
     assert record["planned"]["rungs"][0]["name"] == "as planned"
-    plan["budget"] = 200 * 2**20
+    plan["budget"] = 100 * 2**20
     file.write_text(json.dumps(plan))
     done = command(*words, "--output", tmp_path / "other")
     assert done.code == 3
@@ -160,6 +162,7 @@ def test_a_first_step_that_took_more_than_predicted_is_planned_anew(tmp_path, mo
     output, said = tmp_path / "run", io.StringIO()
     true = machine.machine().runtime
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))  # for how many threads it is written below
     machine._write({"runtime": true + wrong * 2**20, "growth": 0}, False)
     shape = {"max_steps": 3, "batch_size": 8, "max_length": 32}
     config = make_config({"output": output, **shape, "budget": true + more * 2**20})
@@ -168,6 +171,36 @@ def test_a_first_step_that_took_more_than_predicted_is_planned_anew(tmp_path, mo
     assert anew == (wrong < 0)
     assert anew or "the plan stays as it is" in said.getvalue()
     assert record["prediction"]["measured"] <= record["prediction"]["budget"]
+
+
+class RefusedOnce(TrainerCallback):
+    """The system refuses the first step of the first attempt its memory, as a GPU's allocator does."""
+
+    def __init__(self):
+        self.begun = 0
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        self.begun += 1
+        if self.begun == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+@pytest.mark.slow
+def test_a_first_step_that_is_refused_its_memory_is_planned_anew(tmp_path):
+    said = io.StringIO()
+    shape = {"max_steps": 2, "batch_size": 8, "max_length": 32, "eval_batch_size": 8}
+    config = make_config({"output": tmp_path / "run", **shape, "budget": machine.machine().runtime + 300 * 2**20})
+    record = run(config, console=Console(file=said, width=200), callbacks=[RefusedOnce()])
+    assert "the first step: CUDA out of memory: planned anew" in said.getvalue()
+    assert record["status"] == "finished"
+
+
+def test_out_of_memory_in_a_run_is_an_error_with_a_way_out(tmp_path, task, tiny):
+    where = {"output": tmp_path / "run", "model": str(tiny), "data": str(task)}
+    config = make_config({**where, "max_steps": 2, "max_length": 16})
+    with pytest.raises(OutOfMemory, match="CUDA out of memory: give what there is as the budget"):
+        run(config, console=Console(file=io.StringIO()), callbacks=[RefusedOnce()])
+    assert json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))["status"] == "outofmemory"
 
 
 @pytest.mark.slow

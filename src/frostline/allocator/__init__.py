@@ -2,7 +2,7 @@
 
     default     the C library's own, as it comes
     compact     glibc's, but what is freed goes back to the system at once, and oneDNN keeps few kernels: the lowest
-                peak, slower steps
+                peak, slower steps. On a GPU, torch's segments grow page by page
     jemalloc    in glibc's place from the start of the process: nearly as low, and no slower, where it is installed
 
 `use` sets this process, for libraries and scripts; `environment` is what a process needs from its start; `relaunch`
@@ -15,7 +15,7 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-from frostline.allocator import glibc, jemalloc, onednn
+from frostline.allocator import cuda, glibc, jemalloc, onednn
 from frostline.allocator.jemalloc import environment, relaunch
 from frostline.errors import ConfigError, nearest
 
@@ -23,7 +23,7 @@ __all__ = ["Allocator", "Choice", "environment", "relaunch", "use"]
 
 Allocator = Literal["default", "compact", "jemalloc"]
 
-_TOLD_BY = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD", "THP_MEM_ALLOC_ENABLE")
+_TOLD_BY = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD", "THP_MEM_ALLOC_ENABLE", "PYTORCH_CUDA_ALLOC", "PYTORCH_ALLOC")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,7 @@ def use(name: str = "compact") -> Choice:
         raise ConfigError(f"there is no allocator {name!r}{nearest(name, get_args(Allocator))}")
     if name == "compact":
         onednn.keep_few()
+        cuda.expand_segments()
     if jemalloc.loaded():
         if name == "jemalloc":
             jemalloc.keep_pages()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +15,7 @@ from frostline.allocator import relaunch
 from frostline.cli.report import draw
 from frostline.errors import ConfigError, nearest
 
+_ANSWERS = ("true", "false", "yes", "no", "on", "off")  # as YAML has them
 OPTIONS = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
@@ -80,21 +82,28 @@ def show(record: dict[str, Any], folder: Path) -> None:
 def parse(arguments: list[str]) -> tuple[Path | None, dict[str, str]]:
     """Return the config file and the overrides in `CONFIG.yaml key=value --key value --key=value`.
 
+    A flag that is a yes or no may stand alone: `--enforce` is `--enforce=true`.
+
     Raises:
         ConfigError: a second file, a flag without a value, or a word that is neither.
     """
     path: Path | None = None
     overrides: dict[str, str] = {}
-    words = iter(arguments)
-    for word in words:
+    words = deque(arguments)
+    while words:
+        word = words.popleft()
         key, equals, value = word.removeprefix("--").partition("=")
         if word.startswith("--"):
+            key = key.replace("-", "_")
             if not equals:
-                following = next(words, None)
-                if following is None or following.startswith("--"):
+                following = words[0] if words and not words[0].startswith("--") else None
+                if key in yes_or_no() and (following is None or following.lower() not in _ANSWERS):
+                    value = "true"
+                elif following is None:
                     raise ConfigError(f"the flag {word} needs a value: {word} VALUE")
-                value = following
-            overrides[key.replace("-", "_")] = value
+                else:
+                    value = words.popleft()
+            overrides[key] = value
         elif equals:
             overrides[key] = value
         elif path is None:
@@ -102,6 +111,13 @@ def parse(arguments: list[str]) -> tuple[Path | None, dict[str, str]]:
         else:
             raise ConfigError(f"{word!r} is neither key=value nor the only config file ({str(path)!r} came first).")
     return path, overrides
+
+
+def yes_or_no() -> frozenset[str]:
+    """Return the keys of a run that are true or false."""
+    from frostline.config import TrainConfig
+
+    return frozenset(name for name, field in TrainConfig.model_fields.items() if field.annotation is bool)
 
 
 def _load_plugins(plugins: Any) -> None:

@@ -21,9 +21,18 @@ def enforce(budget: int) -> None:
         ConfigError: this system has no such limit.
     """
     if torch.cuda.is_available():
-        torch.cuda.set_per_process_memory_fraction(min(1.0, budget / torch.cuda.get_device_properties(0).total_memory))
-        return
-    _limit_process(budget)
+        limit_gpu(budget)
+    else:
+        _limit_process(budget)
+
+
+def limit_gpu(budget: int | None) -> None:
+    """Let torch reserve no more than `budget` bytes on the GPU; None lifts the limit.
+
+    Told its limit, the allocator gives back what it only caches before it would pass it.
+    """
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction(1.0 if budget is None else min(1.0, budget / total))
 
 
 @contextmanager

@@ -179,8 +179,8 @@ def measure_process(steps: Steps) -> dict[str, Any]:
     """
     reset_peaks()
     before = peaks().process
+    allocator.use(steps.allocator)  # before there is a model, as a run does
     run = Run.real(steps)
-    allocator.use(steps.allocator)
     seconds = []
     for _ in range(steps.count):
         synchronize()

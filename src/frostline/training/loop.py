@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from transformers import PrinterCallback, TrainerCallback
 
@@ -18,7 +19,7 @@ from frostline.training.early_stopping import AlreadyStopped, EarlyStopping
 from frostline.training.epochs import Epochs
 from frostline.training.opening import Opened
 from frostline.training.recorder import Recorder, StepClock, StopOnInterrupt
-from frostline.training.stopping import explained, stopped
+from frostline.training.stopping import explained, is_out_of_memory, stopped
 from frostline.training.trainer import MeasuredTrainer, StepMeasures, training_arguments
 from frostline.training.watchdog import FirstStep, Watchdog
 from frostline.training.weights import load_weights
@@ -64,7 +65,7 @@ def train(
         ours.append(EarlyStopping(config.early_stopping_patience, run.start.checkpoint))
     trainer = _trainer(run, measures, [*callbacks, *ours])
     checkpoints.discard_partial(folder.checkpoints)
-    if planned is not None and config.enforce:
+    if planned is not None and (config.enforce or torch.cuda.is_available()):  # a GPU's is kept by the allocator
         enforce(planned["budget"])
     try:
         with interrupt:
@@ -76,7 +77,10 @@ def train(
             shutil.rmtree(folder.path)
         raise
     except BaseException as error:
-        raise explained(error, folder, run.record) from error
+        if first_step is not None and trainer.state.global_step == 0 and is_out_of_memory(error):
+            first_step.refused(error)
+        if first_step is None or first_step.again is None:
+            raise explained(error, folder, run.record) from error
     finally:
         recorder.close()
     if first_step is not None and first_step.again is not None:

@@ -6,12 +6,22 @@ import errno
 import os
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 
-from frostline.errors import CheckpointError, FrostlineError, Interrupted, TrainingDiverged
+from frostline.budget import written
+from frostline.errors import (
+    BudgetExceeded,
+    CheckpointError,
+    FrostlineError,
+    Interrupted,
+    OutOfMemory,
+    TrainingDiverged,
+)
 from frostline.training import checkpoints
 from frostline.training.run_folder import RunFolder, write_json
 
+_REFUSED = "can't allocate memory"  # torch's allocator on a CPU
 _FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 
@@ -19,6 +29,8 @@ def explained(error: BaseException, folder: RunFolder, record: dict[str, Any]) -
     """Return the error to raise in place of `error`, having noted it in run.json."""
     if isinstance(error, KeyboardInterrupt):
         return stopped(Interrupted("stopped at once."), folder, record)
+    if is_out_of_memory(error):
+        return stopped(_out_of_memory(error, record), folder, record)
     if isinstance(error, (OSError, SafetensorError)):
         full = isinstance(error, OSError) and error.errno in _FULL
         full = full or any(os.strerror(code) in str(error) for code in _FULL)
@@ -29,6 +41,19 @@ def explained(error: BaseException, folder: RunFolder, record: dict[str, Any]) -
         return stopped(TrainingDiverged(f"{error} {hint}"), folder, record)
     _note(folder, record, "failed", f"{type(error).__name__}: {error}")
     return error
+
+
+def _out_of_memory(error: BaseException, record: dict[str, Any]) -> FrostlineError:
+    said = (str(error) or "out of memory").partition(". ")[0]  # what follows is advice for torch's own settings
+    if "planned" in record:
+        budget = record["planned"]["budget"]
+        return BudgetExceeded(f"{said}, with a budget of {written(budget)}: give a larger one, or a smaller batch.")
+    return OutOfMemory(f"{said}: give what there is as the budget, --budget auto, or a smaller batch.")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether the system, or torch's allocator, refused memory."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or _REFUSED in str(error)
 
 
 def stopped(error: FrostlineError, folder: RunFolder, record: dict[str, Any]) -> FrostlineError:

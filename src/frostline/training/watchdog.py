@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -112,16 +113,33 @@ class FirstStep(TrainerCallback):
         if measured < expected:  # what it has not taken yet, an evaluation or a larger batch may still take
             self._console.print(f"{found}: the plan stays as it is")
             return
-        config, planned = within_budget(
-            self._config, Console(quiet=True), self._planned["runtime"] + measured - expected
-        )
-        if planned["plan"] == self._planned["plan"]:
+        if not self._plan_anew(measured - expected, found):
             self._console.print(f"{found}: the plan stays as it is")
             return
-        self._console.print(f"{found}: planned anew, {planned['rungs'][-1]['name']}; the run starts again")
-        self.again = config, planned
         control.should_training_stop = True
         control.should_save = control.should_evaluate = False
+
+    def refused(self, error: BaseException) -> None:
+        """After a step that the system refused its memory: ask for another plan, with a share of the budget spared.
+
+        A GPU's allocator cannot fill every gap, and kernels take room to work in, which no prediction knows.
+
+        Raises:
+            BudgetInfeasible: there is no other plan.
+        """
+        said = str(error).partition(". ")[0]
+        spared = math.ceil(self._planned["budget"] * TOLERANCE)
+        while not self._plan_anew(spared, f"the first step: {said}"):
+            spared *= 2
+
+    def _plan_anew(self, more: int, why: str) -> bool:
+        """Plan with `more` bytes beside the tensors; tell whether another plan came out."""
+        config, planned = within_budget(self._config, Console(quiet=True), self._planned["runtime"] + more)
+        if planned["plan"] == self._planned["plan"]:
+            return False
+        self._console.print(f"{why}: planned anew, {planned['rungs'][-1]['name']}; the run starts again")
+        self.again = config, planned
+        return True
 
     def _expected(self) -> int:
         """Return the bytes of all tensors that the first step should have taken, with its own batch and units."""

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
+from frostline.anatomy.target import device_type
 from frostline.storage.codecs import memory_order, packing
 from frostline.storage.codecs.affine_groups import GROUP, SLACK, Encoder, blocks, group_count, grouped, scale_dtype
 from frostline.storage.codecs.base import Code, Codec, Layout
@@ -123,7 +124,7 @@ class Affine(Codec):
 def _limit(scale: Tensor, dtype: torch.dtype) -> float | None:
     """Return where to cut decoded values off, if a step next to the largest number of `dtype` could overflow."""
     limit = torch.finfo(dtype).max
-    looks = scale.device.type == "cpu" and not isinstance(scale, FakeTensor) and not torch.compiler.is_compiling()
+    looks = device_type(scale) == "cpu" and not isinstance(scale, FakeTensor) and not torch.compiler.is_compiling()
     if not scale.numel() or (looks and bool(scale.amax() < limit * 2**-15)):
         return None
     return limit

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
+from frostline.anatomy.target import device_type
 from frostline.errors import StorageError
 from frostline.storage.codecs.base import Layout
 
@@ -80,12 +81,12 @@ def compute_dtype(dtype: torch.dtype) -> torch.dtype:
 
 def chunk_length(row: Tensor) -> int:
     """Return how many values of a row are looked at together; an accelerator takes all at once."""
-    return CHUNK if row.device.type == "cpu" else max(row.numel(), 1)
+    return CHUNK if device_type(row) == "cpu" else max(row.numel(), 1)
 
 
 def block_length(row: Tensor) -> int:
     """Return how many values of a row an operation takes at once, at most."""
-    if row.device.type != "cpu":
+    if device_type(row) != "cpu":
         return row.numel()
     return min(BLOCK // 2 if row.dtype is torch.float64 else BLOCK, row.numel())
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
+from frostline.anatomy.target import device_type
 from frostline.errors import StorageError
 from frostline.storage.codecs import memory_order
 from frostline.storage.codecs.base import Code, Codec, Layout
@@ -56,14 +57,15 @@ class PinnedMemory(_Elsewhere):
             StorageError: the tensor is in the CPU's memory already.
         """
         memory_order.require_floats(tensor, self.name)
-        if tensor.device.type == "cpu":
+        if device_type(tensor) == "cpu":
             raise StorageError(
                 "storage 'cpu' takes a tensor from an accelerator into the CPU's memory, and this one is there "
                 "already. Use `file`, or `int8` to make it smaller."
             )
         row = memory_order.flat(tensor)
-        pinned = not isinstance(tensor, FakeTensor)
-        return torch.empty_like(row, device="cpu", pin_memory=pinned).copy_(row, non_blocking=True), row.new_empty(0)
+        if isinstance(tensor, FakeTensor):
+            return row.new_empty(row.numel(), device=_elsewhere(row)), row.new_empty(0)
+        return torch.empty_like(row, device="cpu", pin_memory=True).copy_(row, non_blocking=True), row.new_empty(0)
 
     def decode(self, code: Sequence[Tensor], layout: Layout) -> Tensor:
         """Return the values, on the device that they came from."""
@@ -91,7 +93,7 @@ class MappedFile(_Elsewhere):
         row = memory_order.flat(tensor)
         device = row.new_empty(0)
         if isinstance(tensor, FakeTensor) or not row.numel():
-            return row.new_empty(row.numel(), device="cpu"), device
+            return row.new_empty(row.numel(), device=_elsewhere(row)), device
         return _written(row), device
 
     def decode(self, code: Sequence[Tensor], layout: Layout) -> Tensor:
@@ -102,6 +104,11 @@ class MappedFile(_Elsewhere):
             row[places].copy_(stored[places])
             _let_go(stored, places)
         return memory_order.shaped(row, layout)
+
+
+def _elsewhere(row: Tensor) -> str:
+    """Return where a fake tensor's copy lies: not on the device whose bytes are counted."""
+    return "cuda" if row.device.type == "cpu" and device_type(row) != "cpu" else "cpu"
 
 
 def _written(row: Tensor) -> Tensor:

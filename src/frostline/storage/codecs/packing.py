@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
+from frostline.anatomy.target import device_type
+
 _LAYERS = {1: ((0, 1),), 2: ((0, 2),), 3: ((0, 2), (2, 1)), 4: ((0, 4),)}  # (first bit, bits): what is packed alone
 _BLOCK = 2**18  # bytes worked on at once, so that what lies between stays in cache
 
@@ -79,7 +81,7 @@ def _layers(packed: Tensor, count: int, bits: int) -> Iterator[tuple[int, int, T
 
 
 def _block(packed: Tensor) -> int:
-    return _BLOCK if packed.device.type == "cpu" else max(packed.numel(), 1)
+    return _BLOCK if device_type(packed) == "cpu" else max(packed.numel(), 1)
 
 
 def _blocks(packed: Tensor, codes: Tensor, width: int) -> Iterator[tuple[Tensor, list[Tensor]]]:

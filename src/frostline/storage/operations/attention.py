@@ -55,8 +55,7 @@ def attention(
         repeat: repeat the heads of key and value for stock's kernel, rather than have it share them.
 
     Raises:
-        StorageError: a value is not finite and its codec cannot keep such; or probabilities are to be kept on another
-            device than a CPU.
+        StorageError: a value is not finite and its codec cannot keep such.
     """
     if torch.is_autocast_enabled(query.device.type):  # as autocast does around stock's function
         query, key, value = (t.to(compute_dtype(t)) for t in (query, key, value))

@@ -19,8 +19,9 @@ class AttentionStorage:
     Attributes:
         codec: of query, key and value.
         keep: `inputs`: the probabilities are computed again in backward. `probabilities`: they are kept, too, in eight
-            fraction bits, as SlimFit does (arXiv 2305.18513, section 4); on a CPU. SlimFit's code also moves dropout
-            from the probabilities to the values, a change of the model that is not made here.
+            fraction bits, as SlimFit does (arXiv 2305.18513, section 4); on a CPU, as a GPU's fused kernels make none.
+            SlimFit's code also moves dropout from the probabilities to the values, a change of the model that is not
+            made here.
         site: who keeps it, for messages.
         dropout: `replay` keeps the generator's state and draws the mask again in backward; `mask` keeps a bit for each
             probability, where drawing takes long: on a CPU. Other devices always draw again.

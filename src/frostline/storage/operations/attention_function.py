@@ -1,8 +1,9 @@
 """Attention as an autograd node: stock's output, and a gradient from what was kept of query, key and value.
 
 On a CPU, backward goes tile by tile; so does the forward pass with dropout, for which stock has no fused kernel and
-writes several S x S matrices. Elsewhere stock's kernels are fused: backward runs stock's forward again, with the
-random numbers of the first time, and then its backward. So it does on fake tensors, to tell shapes and bytes.
+writes several S x S matrices. Elsewhere stock's kernels are fused: there are no probabilities to keep, and backward
+runs stock's forward again, with the random numbers of the first time, and then its backward. So it does on fake
+tensors, to tell shapes and bytes.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
-from frostline.errors import StorageError
+from frostline.anatomy.target import device_type
 from frostline.storage import codecs
 from frostline.storage.first_order import first_order
 from frostline.storage.kept import Kept, keep
@@ -40,8 +41,7 @@ def run(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, call: Ca
         call: how.
 
     Raises:
-        StorageError: a value is not finite and the codec cannot keep such; or the probabilities are to be kept on
-            another device than a CPU.
+        StorageError: a value is not finite and the codec cannot keep such.
     """
     if torch.is_grad_enabled() and any(t.requires_grad for t in (query, key, value)):
         output: Tensor = _attention(query, key, value, mask, call)
@@ -120,18 +120,14 @@ def _masks(query: Tensor, key: Tensor, call: Call, tape: Tape | None, keeping: b
 
 def _forward_elsewhere(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, call: Call) -> _Made:
     """Run stock's fused kernel, or tell the shapes of a run on fake tensors, without an S x S matrix there either."""
-    setting, how, device = call.setting, call.how, query.device
-    if how.keep == "probabilities" and device.type != "cpu":
-        raise StorageError(
-            f"{how.site}: probabilities are kept on a CPU only, not on {device}; keep 'inputs', with any codec."
-        )
+    setting, how, device, on_cpu = call.setting, call.how, query.device, device_type(query) == "cpu"
     if not isinstance(query, FakeTensor):
         noise = rng_state(device) if setting.dropout else None
         return call.stock(query, key, value, mask), noise, []
     noise, probabilities = None, []
     if setting.dropout:
-        by_bits = how.dropout == "mask" and device.type == "cpu"
-        state = 5056 if device.type == "cpu" else 16  # bytes of a generator's state
+        by_bits = how.dropout == "mask" and on_cpu
+        state = 5056 if on_cpu else 16  # bytes of a generator's state
         size = bytes_of_bits(entries(query, key, setting.causal)) if by_bits else state
         noise = torch.empty(size, dtype=torch.uint8)
         tape = current_tape() if by_bits else None
@@ -139,7 +135,7 @@ def _forward_elsewhere(query: Tensor, key: Tensor, value: Tensor, mask: Tensor |
             noise = tape.play_mask()
         elif tape is not None:
             tape.note_mask(noise)
-    if how.keep == "probabilities":
+    if how.keep == "probabilities" and on_cpu:
         whole = query.new_empty(*query.shape[:3], key.shape[2], dtype=compute_dtype(query.dtype))
         probabilities = [keep(whole, codecs.get(PROBABILITIES), how.site)]
     return call.plain.stock(query, key, value, mask), noise, probabilities

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from frostline.anatomy.target import device_type
 from frostline.errors import StorageError
 from frostline.storage.first_order import first_order
 from frostline.storage.precision import without_autocast
@@ -163,7 +164,7 @@ def _wide(piece: Tensor) -> Tensor:
 
 def _pieces(logits: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """Yield rows of each tensor, a few megabytes of logits at a time (on an accelerator 16 times as many)."""
-    values = _CHUNK if logits.device.type == "cpu" else 16 * _CHUNK
+    values = _CHUNK if device_type(logits) == "cpu" else 16 * _CHUNK
     rows = max(1, values // max(1, logits.shape[1]))
     yield from zip(*(tensor.split(rows) for tensor in (logits, *others)), strict=True)
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from frostline.anatomy.target import device_type
 from frostline.storage.codecs import Codec
 from frostline.storage.first_order import first_order
 from frostline.storage.kept import Kept, keep, offer_kept
@@ -56,6 +57,7 @@ class StoredLayerNorm(_StoredNorm, nn.LayerNorm):
 
     def _noted(self, input: Tensor, tape: Tape) -> Tensor:
         """Run without gradients, and note on the tape what the gradients of a second run need."""
+        input = _as_autocast_has_it(input)
         output, mean, rstd = torch.native_layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
         kept = keep(torch.sub(input, mean).mul_(rstd), self._codec(), self._site)
         tape.note_norm(rstd, kept)
@@ -91,6 +93,11 @@ class StoredRMSNorm(_StoredNorm, nn.RMSNorm):
         return output
 
 
+def _as_autocast_has_it(input: Tensor) -> Tensor:
+    """Return the input of a LayerNorm in float32 where a GPU's autocast computes it so; the CPU's does not."""
+    return input.float() if device_type(input) == "cuda" and torch.is_autocast_enabled(input.device.type) else input
+
+
 def _affine(normalised: Tensor, weight: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
     if weight is None:
         return normalised
@@ -117,8 +124,7 @@ class _LayerNorm(torch.autograd.Function):
             ctx.shape, ctx.restore = list(shape), kept[0].restore
             ctx.save_for_backward(weight, bias, rstd, *kept[0].tensors)
             return input.new_zeros(input.shape, dtype=kept[0].dtype)
-        if torch.is_autocast_enabled("cuda") and input.is_cuda:
-            input = input.float()  # where autocast does so too
+        input = _as_autocast_has_it(input)
         output, mean, rstd = torch.native_layer_norm(input, shape, weight, bias, eps)
         ctx.shape, ctx.restore = list(shape), None
         if ctx.needs_input_grad[0] or ctx.needs_input_grad[1]:
