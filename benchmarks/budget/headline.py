@@ -1,7 +1,7 @@
 """SlimFit's headline, planned: BERT-base on SQuAD's shape and ViT-base/16 at 384 px, batch 128, on one 32 GB GPU.
 
     python benchmarks/budget/headline.py               # plans; needs neither weights nor a GPU
-    python benchmarks/budget/headline.py --verify      # and runs them on the GPU, capped at each budget
+    python benchmarks/budget/headline.py --verify      # runs those plans on a GPU, capped at each budget
 
 arXiv 2305.18513 needs two and three such GPUs for full fine-tuning (section 5), with attention that kept its matrix of
 probabilities; fused attention keeps none. The head is a classifier's in both: SQuAD's two outputs a token are 0.4 MB.
@@ -30,10 +30,17 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 def main() -> None:
-    """Plan every case in float32 and bfloat16, and write what was found."""
+    """Plan every case in float32 and bfloat16, or run what was planned, and write what was found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--verify", action="store_true", help="run on the GPU, too")
-    verify = parser.parse_args().verify
+    parser.add_argument("--verify", action="store_true", help="run the plans in results/headline.json on this GPU")
+    if parser.parse_args().verify:
+        verify()
+    else:
+        plan()
+
+
+def plan() -> None:
+    """Plan every case."""
     found: dict[str, Any] = {"versions": versions(), "cases": []}
     for case, shape in CASES.items():
         for bf16 in (False, True):
@@ -48,15 +55,31 @@ def main() -> None:
                 "smallest": {"budget": least, **_short(make_plan(replace(whole, budget=least)))},
                 "smallest_split": smallest_budget(request),
             }
-            if verify:
-                record["verified"] = {
-                    name: _run(request, plan) for name, plan in record.items() if isinstance(plan, dict)
-                }
             found["cases"].append(record)
-            print(json.dumps({key: value for key, value in record.items() if key != "keys"})[:400], flush=True)
-    if verify:
-        found["hardware"] = hardware()
-    (RESULTS / f"headline{'_gpu' if verify else ''}.json").write_text(json.dumps(found, indent=1) + "\n")
+            print(json.dumps(record)[:400], flush=True)
+    (RESULTS / "headline.json").write_text(json.dumps(found, indent=1) + "\n")
+
+
+def verify() -> None:
+    """Run what was planned, and stock full fine-tuning without a cap; write peaks and seconds of a step."""
+    if not torch.cuda.is_available():
+        raise SystemExit("--verify needs a GPU.")
+    found: dict[str, Any] = {"versions": versions(), "hardware": hardware(), "runs": []}
+    for case in json.loads((RESULTS / "headline.json").read_text(encoding="utf-8"))["cases"]:
+        request = Request(**CASES[case["case"]], budget=GPU, device="cuda", bf16=case["bf16"])
+        stock = {**case["plan"]["keys"], "method": "full", "settings": {}, "storage": "exact", "allocator": "default"}
+        jobs: list[tuple[str, dict[str, Any], int | None]] = [
+            ("smallest", case["smallest"], case["smallest"]["budget"]),
+            ("plan", case["plan"], GPU),
+            ("full, capped", {"way": "full", "predicted": case["full"], "keys": stock}, GPU),
+            ("full", {"way": "full", "predicted": case["full"], "keys": stock}, None),
+        ]
+        for name, planned, cap in jobs:
+            run = {"case": case["case"], "bf16": case["bf16"], "run": name, "way": planned["way"], "cap": cap}
+            run |= {"predicted": planned["predicted"], "measured": _run(request, planned["keys"], cap)}
+            found["runs"].append(run)
+            print(json.dumps(run), flush=True)
+            (RESULTS / "headline_gpu.json").write_text(json.dumps(found, indent=1) + "\n")
 
 
 def _short(plan: dict[str, Any]) -> dict[str, Any]:
@@ -64,12 +87,11 @@ def _short(plan: dict[str, Any]) -> dict[str, Any]:
     return {"way": plan["rungs"][-1]["name"], "predicted": plan["predicted"]["peak"], "keys": plan["plan"]}
 
 
-def _run(request: Request, plan: dict[str, Any]) -> dict[str, Any]:
-    """Run the plan on the GPU with torch's memory capped at its budget; return allocated and reserved peaks."""
-    if not torch.cuda.is_available():
-        raise SystemExit("--verify needs a GPU.")
-    steps = asdict(steps_of(request, plan["keys"], count=6))
-    _, end = run_child("frostline.meter.child", {"kind": "process", "steps": steps, "cap": plan.get("budget", GPU)})
+def _run(request: Request, keys: dict[str, Any], cap: int | None) -> dict[str, Any]:
+    """Run six steps in a fresh process; return its peaks and seconds, or how it ended."""
+    steps = asdict(steps_of(request, keys, count=6, allocator=keys["allocator"]))
+    job = {"kind": "process", "steps": steps} | ({} if cap is None else {"cap": cap})
+    _, end = run_child("frostline.meter.child", job)
     return end.result or {"status": end.status, "reason": end.reason}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import defaultdict
 from pathlib import Path
 
@@ -47,8 +48,39 @@ def headline() -> Table:
     return Table(["", "full fine-tuning", "plan for 32 GB", "smallest budget", "with the batch split"], rows)
 
 
+def prediction_gpu() -> Table:
+    """What torch handed out and reserved on a GPU beyond the predicted tensors: the range over all cases of a model."""
+    found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for record in results(HERE, "prediction_gpu")["cases"]:
+        of_model = found[record["case"]["model"]]
+        of_model["allocated"].append((record["compact"]["allocated"] - record["predicted"]) / 2**20)
+        for name in ("default", "compact"):
+            of_model[name].append((record[name]["reserved"] - record["predicted"]) / 2**20)
+    rows = [
+        [model, str(len(ones["allocated"])), *(f"{min(ones[k]):.0f}–{max(ones[k]):.0f} MiB" for k in ones)]
+        for model, ones in found.items()
+    ]
+    return Table(["model", "cases", "allocated", "reserved, default", "reserved, compact"], rows)
+
+
+def headline_gpu() -> Table:
+    """The headline's plans, run."""
+    rows = []
+    for run in results(HERE, "headline_gpu")["runs"]:
+        memory, seconds = run["measured"].get("memory"), run["measured"].get("step_seconds", [])
+        sizes = (
+            [f"{memory[key] / 1e9:.2f} GB" for key in ("cuda_allocated", "cuda_reserved")] if memory else ["dies", ""]
+        )
+        cap = "none" if run["cap"] is None else f"{run['cap'] / 1e9:.2f} GB"
+        name = f"{run['case']}, {'bfloat16' if run['bf16'] else 'float32'}: {run['run']}"
+        pace = f"{statistics.median(seconds[1:]):.2f}" if seconds else ""
+        rows.append([name, cap, f"{run['predicted'] / 1e9:.2f} GB", *sizes, pace])
+    return Table(["", "cap", "predicted", "allocated", "reserved", "seconds a step"], rows)
+
+
 def _range(ratios: list[float]) -> str:
     return f"{min(ratios):.3f}–{max(ratios):.3f}"
 
 
 TABLES = {"prediction": prediction, "obedience": obedience, "headline": headline}
+TABLES |= {"prediction_gpu": prediction_gpu, "headline_gpu": headline_gpu}

@@ -25,4 +25,13 @@ def step_cost() -> Table:
     return Table(["method", *(f"{what}, {shape}" for shape in shapes for what in ("time", "peak"))], rows)
 
 
-TABLES = {"costs": step_cost}
+def gpu() -> Table:
+    """Step time beside full fine-tuning on a GPU."""
+    rows = results(HERE, "gpu")["results"]["float32"].items()
+    return Table(
+        ["", "seconds a step", "over full"],
+        [[name, f"{row['step_seconds']:.3f}", numbers.times(row["ratio"])] for name, row in rows],
+    )
+
+
+TABLES = {"costs": step_cost, "gpu": gpu}

@@ -1,0 +1,97 @@
+"""Predicted and measured peaks on a GPU, case by case.
+
+    python benchmarks/budget/prediction_gpu.py
+
+Tensors are predicted on fake ones on the CPU, without the GPU. What torch hands out and reserves is measured over
+three steps from the first, all cases in one process whose cache is emptied between them: once with torch's segments as
+they come, and once, in another process, with those that grow by pages (`compact`), as plans have them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from frostline import allocator
+from frostline.meter.process import peaks, reset_peaks
+from frostline.meter.steps import Run, Steps
+from frostline.planner.rehearsal import rehearse
+from frostline.training.versions import hardware, versions
+
+RESULTS = Path(__file__).parent / "results" / "prediction_gpu.json"
+COUNT = 3
+TEXTS: dict[str, Any] = {"model": "bert-base", "batch_size": 16, "sequence_length": 128}
+IMAGES: dict[str, Any] = {"model": "vit-base-patch16-224", "batch_size": 16}
+SMALL: dict[str, Any] = {"model": "minilm", "batch_size": 32, "sequence_length": 96}
+LARGE: dict[str, Any] = {"model": "llama-3.2-1b", "batch_size": 2, "sequence_length": 256}
+METHODS: dict[str, dict[str, Any]] = {
+    "full": {"method": "full"},
+    "lora": {"method": "lora"},
+    "layers": {"method": "layers", "settings": {"count": 2}},
+    "slimfit": {"method": "slimfit", "settings": {"rate": 0.9}, "optimizer_state": "release"},
+    "far": {"method": "far", "settings": {"retention": 0.1}, "optimizer_state": "release"},
+}
+PRESETS = ("exact", "lossless", "compact", "smallest", "slimfit")
+SOME = ("exact", "compact", "smallest")
+
+
+def cases() -> list[dict[str, Any]]:
+    """Return what to run, as keyword arguments of `Steps`."""
+    found = [{**TEXTS, **how, "storage": storage} for how in METHODS.values() for storage in PRESETS]
+    sixteen = [METHODS[name] for name in ("full", "lora", "slimfit")]
+    found += [{**TEXTS, **how, "storage": storage, "bf16": True} for how in sixteen for storage in PRESETS]
+    kept = {**METHODS["slimfit"], "optimizer_state": "keep"}
+    found += [{**IMAGES, **how, "storage": storage} for how in (METHODS["full"], kept) for storage in SOME]
+    found += [{**SMALL, **METHODS["full"], "storage": storage, "bf16": True} for storage in SOME]
+    for storage in ("exact", "compact"):
+        found += [{**LARGE, **METHODS["lora"], "storage": storage, "bf16": bf16} for bf16 in (False, True)]
+    return found
+
+
+def measured(case: dict[str, Any]) -> dict[str, int | None]:
+    """Return the peaks of a few steps."""
+    gc.collect()
+    torch.cuda.empty_cache()
+    reset_peaks()
+    run = Run.real(Steps(**case, count=COUNT))
+    for _ in range(COUNT):
+        run.step()
+    found = peaks()
+    run.tuner.finish()
+    return {"allocated": found.cuda_allocated, "reserved": found.cuda_reserved}
+
+
+def main() -> None:
+    """Predict, and have each allocator measured in a process of its own."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--allocator", help="only measure, with this one, and print")
+    chosen = parser.parse_args().allocator
+    if not torch.cuda.is_available():
+        raise SystemExit("This needs a GPU; python benchmarks/budget/prediction.py compares on a CPU.")
+    if chosen is not None:
+        allocator.use(chosen)
+        print(json.dumps([measured(case) for case in cases()]))
+        return
+    records = [
+        {"case": case, "predicted": rehearse(Steps(**case, count=COUNT), device="cuda", fresh=True).peak}
+        for case in cases()
+    ]
+    for name in ("default", "compact"):
+        command = [sys.executable, __file__, "--allocator", name]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=dict(os.environ))
+        for record, found in zip(records, json.loads(done.stdout.splitlines()[-1]), strict=True):
+            record[name] = found
+    found = {"versions": versions(), "hardware": hardware(), "cases": records}
+    RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
