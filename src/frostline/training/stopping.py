@@ -44,7 +44,7 @@ def explained(error: BaseException, folder: RunFolder, record: dict[str, Any]) -
 
 
 def _out_of_memory(error: BaseException, record: dict[str, Any]) -> FrostlineError:
-    said = (str(error) or "out of memory").partition(". ")[0]  # what follows is advice for torch's own settings
+    said = what_was_refused(error)
     if "planned" in record:
         budget = record["planned"]["budget"]
         return BudgetExceeded(f"{said}, with a budget of {written(budget)}: give a larger one, or a smaller batch.")
@@ -54,6 +54,12 @@ def _out_of_memory(error: BaseException, record: dict[str, Any]) -> FrostlineErr
 def is_out_of_memory(error: BaseException) -> bool:
     """Tell whether the system, or torch's allocator, refused memory."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or _REFUSED in str(error)
+
+
+def what_was_refused(error: BaseException) -> str:
+    """Return the sentence that says so: torch puts a line of its source before it, and advice behind it."""
+    text = str(error) or "out of memory"
+    return (text.partition("DefaultCPUAllocator: ")[2] or text).partition(". ")[0]
 
 
 def stopped(error: FrostlineError, folder: RunFolder, record: dict[str, Any]) -> FrostlineError:

@@ -18,6 +18,7 @@ from frostline.config import TrainConfig
 from frostline.errors import BudgetExceeded, FrostlineError
 from frostline.training.planned import ask, within_budget
 from frostline.training.save_and_stop import SaveAndStop
+from frostline.training.stopping import what_was_refused
 from frostline.tuner import Tuner
 
 TOLERANCE = 0.05
@@ -127,7 +128,7 @@ class FirstStep(TrainerCallback):
         Raises:
             BudgetInfeasible: there is no other plan.
         """
-        said = str(error).partition(". ")[0]
+        said = what_was_refused(error)
         spared = math.ceil(self._planned["budget"] * TOLERANCE)
         while not self._plan_anew(spared, f"the first step: {said}"):
             spared *= 2
