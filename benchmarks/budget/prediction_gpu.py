@@ -12,13 +12,13 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
+from prediction import METHODS, STORAGES
 
 from frostline import allocator
 from frostline.meter.process import peaks, reset_peaks
@@ -32,15 +32,7 @@ TEXTS: dict[str, Any] = {"model": "bert-base", "batch_size": 16, "sequence_lengt
 IMAGES: dict[str, Any] = {"model": "vit-base-patch16-224", "batch_size": 16}
 SMALL: dict[str, Any] = {"model": "minilm", "batch_size": 32, "sequence_length": 96}
 LARGE: dict[str, Any] = {"model": "llama-3.2-1b", "batch_size": 2, "sequence_length": 256}
-METHODS: dict[str, dict[str, Any]] = {
-    "full": {"method": "full"},
-    "lora": {"method": "lora"},
-    "layers": {"method": "layers", "settings": {"count": 2}},
-    "slimfit": {"method": "slimfit", "settings": {"rate": 0.9}, "optimizer_state": "release"},
-    "far": {"method": "far", "settings": {"retention": 0.1}, "optimizer_state": "release"},
-}
 PRESETS = ("exact", "lossless", "compact", "smallest", "slimfit")
-SOME = ("exact", "compact", "smallest")
 
 
 def cases() -> list[dict[str, Any]]:
@@ -49,8 +41,8 @@ def cases() -> list[dict[str, Any]]:
     sixteen = [METHODS[name] for name in ("full", "lora", "slimfit")]
     found += [{**TEXTS, **how, "storage": storage, "bf16": True} for how in sixteen for storage in PRESETS]
     kept = {**METHODS["slimfit"], "optimizer_state": "keep"}
-    found += [{**IMAGES, **how, "storage": storage} for how in (METHODS["full"], kept) for storage in SOME]
-    found += [{**SMALL, **METHODS["full"], "storage": storage, "bf16": True} for storage in SOME]
+    found += [{**IMAGES, **how, "storage": storage} for how in (METHODS["full"], kept) for storage in STORAGES]
+    found += [{**SMALL, **METHODS["full"], "storage": storage, "bf16": True} for storage in STORAGES]
     for storage in ("exact", "compact"):
         found += [{**LARGE, **METHODS["lora"], "storage": storage, "bf16": bf16} for bf16 in (False, True)]
     return found
@@ -86,7 +78,7 @@ def main() -> None:
     ]
     for name in ("default", "compact"):
         command = [sys.executable, __file__, "--allocator", name]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=dict(os.environ))
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         for record, found in zip(records, json.loads(done.stdout.splitlines()[-1]), strict=True):
             record[name] = found
     found = {"versions": versions(), "hardware": hardware(), "cases": records}

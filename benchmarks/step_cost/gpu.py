@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
+from run import beside_full
 
 from frostline.meter.process import synchronize
 from frostline.meter.steps import Run, Steps
@@ -50,13 +50,7 @@ def times(bf16: bool) -> dict[str, dict[str, float]]:
             synchronize()
             if round_ >= WARM_UP:
                 seconds[name].append(time.perf_counter() - began)
-    return {
-        name: {
-            "step_seconds": statistics.median(own),
-            "ratio": statistics.median(a / b for a, b in zip(own, seconds["full"], strict=True)),
-        }
-        for name, own in seconds.items()
-    }
+    return beside_full(seconds)
 
 
 def main() -> None:

@@ -70,6 +70,11 @@ def times(batch: int, length: int, rounds: int) -> dict[str, dict[str, float]]:
             taken = stepper.step()
             if round_ >= WARM_UP:
                 seconds[name].append(taken)
+    return beside_full(seconds)
+
+
+def beside_full(seconds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+    """Return for each row the median seconds a step, and of its ratios to full fine-tuning's in the same round."""
     return {
         name: {
             "step_seconds": statistics.median(own),

@@ -28,10 +28,10 @@ def measured(**job):
 @pytest.mark.parametrize("method", ["full", "lora", "layers"])
 def test_predicted_is_reserved(method, storage):
     case = {**SHAPE, "method": method, "storage": storage}
-    predicted = rehearse(Steps(**case), device="cuda").peak + machine("cuda").runtime
-    budget = Limits(0).budget_for(predicted)
+    tensors = rehearse(Steps(**case), device="cuda").peak
+    budget = Limits(0, machine("cuda").runtime).budget_for(tensors)
     memory = measured(steps={**case, "count": 3, "allocator": "compact"}, cap=budget)
-    assert 0.9 * predicted < memory["cuda_allocated"] <= memory["cuda_reserved"] <= budget
+    assert tensors < memory["cuda_allocated"] <= memory["cuda_reserved"] <= budget
 
 
 def test_a_plan_runs_under_a_cap_and_full_fine_tuning_does_not():

@@ -97,7 +97,7 @@ def parse(arguments: list[str]) -> tuple[Path | None, dict[str, str]]:
             key = key.replace("-", "_")
             if not equals:
                 following = words[0] if words and not words[0].startswith("--") else None
-                if key in yes_or_no() and (following is None or following.lower() not in _ANSWERS):
+                if key in _yes_or_no() and (following is None or following.lower() not in _ANSWERS):
                     value = "true"
                 elif following is None:
                     raise ConfigError(f"the flag {word} needs a value: {word} VALUE")
@@ -113,7 +113,7 @@ def parse(arguments: list[str]) -> tuple[Path | None, dict[str, str]]:
     return path, overrides
 
 
-def yes_or_no() -> frozenset[str]:
+def _yes_or_no() -> frozenset[str]:
     """Return the keys of a run that are true or false."""
     from frostline.config import TrainConfig
 

@@ -77,9 +77,8 @@ def train(
             shutil.rmtree(folder.path)
         raise
     except BaseException as error:
-        if first_step is not None and trainer.state.global_step == 0 and is_out_of_memory(error):
-            first_step.refused(error)
-        if first_step is None or first_step.again is None:
+        refused = first_step is not None and trainer.state.global_step == 0 and is_out_of_memory(error)
+        if first_step is None or not refused or not first_step.refused(error):
             raise explained(error, folder, run.record) from error
     finally:
         recorder.close()

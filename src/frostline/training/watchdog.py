@@ -15,7 +15,7 @@ from frostline.anatomy.batches import sizes_of
 from frostline.anatomy.sites import kept
 from frostline.budget import exceeded, written
 from frostline.config import TrainConfig
-from frostline.errors import BudgetExceeded, FrostlineError
+from frostline.errors import BudgetExceeded, BudgetInfeasible, FrostlineError
 from frostline.training.planned import ask, within_budget
 from frostline.training.save_and_stop import SaveAndStop
 from frostline.training.stopping import what_was_refused
@@ -120,18 +120,19 @@ class FirstStep(TrainerCallback):
         control.should_training_stop = True
         control.should_save = control.should_evaluate = False
 
-    def refused(self, error: BaseException) -> None:
-        """After a step that the system refused its memory: ask for another plan, with a share of the budget spared.
+    def refused(self, error: BaseException) -> bool:
+        """After a step that the system refused its memory, plan anew with more spared; tell whether that is possible.
 
         A GPU's allocator cannot fill every gap, and kernels take room to work in, which no prediction knows.
-
-        Raises:
-            BudgetInfeasible: there is no other plan.
         """
         said = what_was_refused(error)
         spared = math.ceil(self._planned["budget"] * TOLERANCE)
-        while not self._plan_anew(spared, f"the first step: {said}"):
-            spared *= 2
+        try:
+            while not self._plan_anew(spared, f"the first step: {said}"):
+                spared *= 2
+        except BudgetInfeasible:
+            return False
+        return True
 
     def _plan_anew(self, more: int, why: str) -> bool:
         """Plan with `more` bytes beside the tensors; tell whether another plan came out."""
