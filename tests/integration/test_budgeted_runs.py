@@ -14,7 +14,7 @@ from rich.console import Console
 from transformers import TrainerCallback
 
 from frostline.config import make_config
-from frostline.errors import BudgetExceeded, OutOfMemory
+from frostline.errors import BudgetExceeded, BudgetInfeasible, OutOfMemory
 from frostline.planner import machine
 from frostline.planner.hindsight import hindsight
 from frostline.training.planned import within_budget
@@ -228,3 +228,16 @@ def test_limits_besides_memory(command, tiny):
     assert refused.code == 3
     assert "FLOPs a step" in refused.stderr
     assert command(*words, "--seconds", -1).code == 2
+
+
+@pytest.mark.slow
+def test_a_first_step_that_is_refused_its_memory_with_no_other_plan_ends_the_run(tmp_path, monkeypatch):
+    def none(*_):
+        raise BudgetInfeasible("none")
+
+    monkeypatch.setattr("frostline.training.watchdog.within_budget", none)
+    shape = {"max_steps": 2, "batch_size": 8, "max_length": 32, "eval_batch_size": 8}
+    config = make_config({"output": tmp_path / "run", **shape, "budget": machine.machine().runtime + 300 * 2**20})
+    with pytest.raises(BudgetExceeded, match="CUDA out of memory, with a budget of"):
+        run(config, console=Console(file=io.StringIO()), callbacks=[RefusedOnce()])
+    assert json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))["status"] == "budgetexceeded"
