@@ -18,6 +18,8 @@ BEST = 20
 """First and last tokens of each window that are looked at."""
 LONGEST = 30
 """Tokens of an answer."""
+_AT_ONCE = 1000
+"""Questions that the tokenizer is given: it returns lists and texts, many times what the arrays made of them take."""
 ANSWER = np.dtype([("answer", object), ("score", np.float64)])
 """An answer, the empty text for none, and its share among the spans that were looked at."""
 
@@ -27,13 +29,13 @@ class Windows:
     """The windows of some rows.
 
     Attributes:
-        inputs: of the forward pass, by name, a list for each window.
+        inputs: of the forward pass, by name, one array for each window, shape (tokens,).
         rows: the row of each window.
         offsets: of each window, the characters (first, behind the last) of each token in the passage, shape
             (tokens, 2); -1 for tokens that are not of the passage.
     """
 
-    inputs: dict[str, list[Any]]
+    inputs: dict[str, list[NDArray[np.int32]]]
     rows: list[int]
     offsets: list[NDArray[np.int32]]
 
@@ -95,22 +97,28 @@ def windows(tokenizer: Any, questions: Sequence[str], contexts: Sequence[str], m
         max_length: tokens of a window.
         stride: tokens that two windows of a passage share.
     """
-    encoded = tokenizer(
-        list(questions),
-        list(contexts),
-        truncation="only_second",
-        max_length=max_length,
-        stride=stride,
-        return_overflowing_tokens=True,
-        return_offsets_mapping=True,
-    )
-    rows, spans = encoded.pop("overflow_to_sample_mapping"), encoded.pop("offset_mapping")
-    offsets = []
-    for index, places in enumerate(spans):
-        found = np.asarray(places, np.int32).reshape(-1, 2)
-        found[np.array([part != 1 for part in encoded.sequence_ids(index)])] = -1
-        offsets.append(found)
-    return Windows(dict(encoded), list(rows), offsets)
+    inputs: dict[str, list[NDArray[np.int32]]] = {}
+    rows: list[int] = []
+    offsets: list[NDArray[np.int32]] = []
+    for first in range(0, len(questions), _AT_ONCE):
+        part = slice(first, first + _AT_ONCE)
+        encoded = tokenizer(
+            list(questions[part]),
+            list(contexts[part]),
+            truncation="only_second",
+            max_length=max_length,
+            stride=stride,
+            return_overflowing_tokens=True,
+            return_offsets_mapping=True,
+        )
+        rows += [first + row for row in encoded.pop("overflow_to_sample_mapping")]
+        for index, places in enumerate(encoded.pop("offset_mapping")):
+            found = np.asarray(places, np.int32).reshape(-1, 2)
+            found[np.array([of != 1 for of in encoded.sequence_ids(index)])] = -1
+            offsets.append(found)
+        for name, values in encoded.items():
+            inputs.setdefault(name, []).extend(np.asarray(ids, np.int32) for ids in values)
+    return Windows(inputs, rows, offsets)
 
 
 def _tokens_of(offsets: NDArray[np.int32], start: int | None, end: int | None) -> tuple[int, int]:
