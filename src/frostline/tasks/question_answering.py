@@ -223,7 +223,7 @@ def _windows(loaded: Loaded, rows: datasets.Dataset, own: Mapping[str, Any]) -> 
             f"max_length={longest + special + stride + 1} or more, or a smaller stride."
         )
     found = windows(loaded.processor, rows["question"], rows["context"], length, stride)
-    require_tokens(loaded, found.inputs["input_ids"])
+    require_tokens(loaded, (ids.tolist() for ids in found.inputs["input_ids"]))
     return found
 
 
