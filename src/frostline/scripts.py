@@ -6,7 +6,6 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-import psutil
 import torch
 from torch import Tensor, nn
 
@@ -15,7 +14,7 @@ from frostline.anatomy.batches import LABELS
 from frostline.budget import exceeded
 from frostline.errors import BudgetExceeded, ConfigError
 from frostline.meter.enforce import limit_gpu
-from frostline.meter.process import peaks, reset_peaks
+from frostline.meter.process import besides, peaks, reset_peaks
 from frostline.meter.steps import Steps
 from frostline.methods.base import Method
 from frostline.planner.machine import machine
@@ -120,11 +119,7 @@ class _Live:
 def _besides(model: nn.Module, source: _Live) -> int:
     """Return the bytes of this process besides the model, and what the first steps will add to them."""
     rehearse(Steps(type(model).__name__, 1, count=1), source=source)  # what planning itself loads stays here, too
-    for tensor in (*model.parameters(), *model.buffers()):
-        tensor.detach().count_nonzero()  # a file that is mapped takes memory once it has been read
-    storages = (tensor.untyped_storage() for tensor in (*model.parameters(), *model.buffers()))
-    tensors = {storage.data_ptr(): storage.nbytes() for storage in storages}
-    return int(psutil.Process().memory_info().rss) - sum(tensors.values()) + machine().growth
+    return besides(model) + machine().growth
 
 
 def _keep(prepared: Tuner, model: nn.Module, source: _Live, budget: int) -> None:

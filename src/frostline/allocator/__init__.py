@@ -1,8 +1,8 @@
 """Who hands out the memory of a process: on a CPU a lever on its peak. Nothing here imports torch.
 
     default     the C library's own, as it comes
-    compact     glibc's, but what is freed goes back to the system at once, and oneDNN keeps few kernels: the lowest
-                peak, slower steps. On a GPU, torch's segments grow page by page
+    compact     glibc's, but what is freed goes back to the system at once, Arrow takes from it, and oneDNN keeps few
+                kernels: the lowest peak, slower steps. On a GPU, torch's segments grow page by page
     jemalloc    in glibc's place from the start of the process: nearly as low, and no slower, where it is installed
 
 `use` sets this process, for libraries and scripts; `environment` is what a process needs from its start; `relaunch`
@@ -15,7 +15,7 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-from frostline.allocator import cuda, glibc, jemalloc, onednn
+from frostline.allocator import arrow, cuda, glibc, jemalloc, onednn
 from frostline.allocator.jemalloc import environment, relaunch
 from frostline.errors import ConfigError, nearest
 
@@ -62,6 +62,7 @@ def use(name: str = "compact") -> Choice:
         raise ConfigError(f"there is no allocator {name!r}{nearest(name, get_args(Allocator))}")
     if name == "compact":
         onednn.keep_few()
+        arrow.keep_nothing()
         cuda.expand_segments()
     if jemalloc.loaded():
         if name == "jemalloc":

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from frostline.meter.process import Peaks, peaks, reset_peaks, synchronize
+from frostline.meter.process import Peaks, besides, peaks, reset_peaks, synchronize
 from frostline.meter.saved import SavedMeter
 from frostline.meter.tensors import CATEGORIES, TensorTracker
 
-__all__ = ["CATEGORIES", "Peaks", "SavedMeter", "TensorTracker", "peaks", "reset_peaks", "synchronize"]
+__all__ = ["CATEGORIES", "Peaks", "SavedMeter", "TensorTracker", "besides", "peaks", "reset_peaks", "synchronize"]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 import torch
+from torch import nn
 
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
@@ -67,6 +68,16 @@ def peaks() -> Peaks:
     if torch.cuda.is_available():
         return Peaks(_resident_peak(), int(torch.cuda.max_memory_allocated()), int(torch.cuda.max_memory_reserved()))
     return Peaks(_resident_peak())
+
+
+def besides(model: nn.Module) -> int:
+    """Return the resident bytes of this process without those of the model's parameters and buffers."""
+    tensors = (*model.parameters(), *model.buffers())
+    for tensor in tensors:
+        tensor.detach().count_nonzero()  # a file that is mapped takes memory once it has been read
+    storages = (tensor.untyped_storage() for tensor in tensors)
+    own = {storage.data_ptr(): storage.nbytes() for storage in storages}
+    return int(psutil.Process().memory_info().rss) - sum(own.values())
 
 
 def _resident_peak() -> int:

@@ -25,7 +25,8 @@ def _first_step(job: dict[str, Any]) -> dict[str, Any]:
     request, keys = from_json(job["request"]), job["plan"]
     sets = None if job["active"] is None else [frozenset(job["active"])]
     steps = steps_of(request, keys, **job["sizes"], count=1)
-    found = rehearse(steps, sets, request.device, parts=keys["gradient_accumulation_steps"], fresh=True)
+    parts, ahead = keys["gradient_accumulation_steps"], request.device == "cpu"
+    found = rehearse(steps, sets, request.device, parts=parts, fresh=True, ahead=ahead)
     return {"peak": found.peak}
 
 

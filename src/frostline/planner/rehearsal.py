@@ -59,6 +59,7 @@ def rehearse(
     parts: int = 1,
     evaluation: int = 0,
     fresh: bool = False,
+    ahead: bool = False,
     source: Source = meta_step,
     anatomy: Anatomy | None = None,
 ) -> Rehearsal:
@@ -72,6 +73,7 @@ def rehearse(
         parts: of which the batch is one: gradients of the parts before it are there already.
         evaluation: examples in a forward pass of the evaluation between two steps, 0 for none.
         fresh: nothing has trained before: the optimizer has no state at the first step.
+        ahead: the next batch is there already, as Accelerate's loader has it.
         source: gives the model and a batch, on the meta device; made from the names in `steps` unless told otherwise.
         anatomy: of the model, if it is known: finding it takes a third of the time.
 
@@ -91,7 +93,7 @@ def rehearse(
             if not fresh:
                 _fill_optimizer(run, sets[0] if sets else None)
             own: list[Active | None] = list(sets) if sets is not None else [None] * count
-            return _rehearsed(run, own, [] if heaviest is None else [heaviest] * 2, parts, evaluation)
+            return _rehearsed(run, own, [] if heaviest is None else [heaviest] * 2, parts, evaluation, ahead)
     except FrostlineError:
         raise
     except Exception as error:
@@ -136,13 +138,14 @@ def _unforeseen(steps: Steps, error: Exception) -> UnsupportedModel:
 
 
 def _rehearsed(
-    run: Run, own: Sequence[Active | None], more: Sequence[Active | None], parts: int, evaluation: int
+    run: Run, own: Sequence[Active | None], more: Sequence[Active | None], parts: int, evaluation: int, ahead: bool
 ) -> Rehearsal:
     """Rehearse the schedule's own sets, of which the last says how much work a step is, and more for their peak."""
     run.batch.pop("attention_mask", None)  # it masks nothing, and models that look at its values drop it
     work = Work()
     with StepPeaks(run.model, run.device_type, run.tuner.held()) as peaks, WorkCounter() as counter:
         peaks.optimizer_moved(run.optimizer)
+        following = [value.clone() for value in run.batch.values()] if ahead else []
         for index, active in enumerate((*own, *more)):
             run.tuner.force(active)
             counter.take()
@@ -160,6 +163,7 @@ def _rehearsed(
             if evaluation:
                 _evaluate(run, evaluation)
             peaks.end_step()
+        del following
     memory = peaks.memory()
     upload = sum(parameter.nbytes for parameter in run.tuner.candidate_parameters())
     run.tuner.finish()

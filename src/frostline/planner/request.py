@@ -232,7 +232,13 @@ def _rungs(request: Request, source: Source) -> list[Rung]:
 
 
 def _how(request: Request, source: Source) -> dict[str, Any]:
-    return {"device": request.device, "evaluation": request.evaluation, "source": source}
+    # On a GPU the next batch waits in the machine's memory.
+    return {
+        "device": request.device,
+        "evaluation": request.evaluation,
+        "ahead": request.device == "cpu",
+        "source": source,
+    }
 
 
 def _prediction(tried: Tried, here: Machine) -> dict[str, Any]:

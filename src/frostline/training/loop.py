@@ -33,14 +33,11 @@ class PlannedAnew(Exception):
         self.config, self.planned = config, planned
 
 
-def train(
-    run: Opened, asked: TrainConfig, console: Console, callbacks: Sequence[TrainerCallback]
-) -> tuple[MeasuredTrainer, Recorder]:
+def train(run: Opened, console: Console, callbacks: Sequence[TrainerCallback]) -> tuple[MeasuredTrainer, Recorder]:
     """Train to the end; return the trainer and what was recorded.
 
     Args:
         run: that is ready.
-        asked: the config as the user wrote it, to be planned anew.
         console: where progress is printed.
         callbacks: called before our own.
 
@@ -55,7 +52,7 @@ def train(
     watchdog = None if planned is None else Watchdog(planned["budget"])
     first_step = None
     if planned is not None and watchdog is not None and run.start.calibrates:
-        first_step = FirstStep(asked, planned, run.tuner, watchdog, console)
+        first_step = FirstStep(run.start.asked, planned, run.tuner, watchdog, console)
     watching = [one for one in (watchdog, first_step) if one is not None]
     keeper = checkpoints.CheckpointCallback(config.save_total_limit, run.start.checkpoint)
     ours: list[TrainerCallback] = [clock, keeper, run.tuner.callback(), *watching, recorder, interrupt]

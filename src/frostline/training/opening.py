@@ -15,6 +15,7 @@ from frostline.config import TrainConfig
 from frostline.models import Loaded
 from frostline.tasks import task_of
 from frostline.tasks.base import Encoded, Task, TaskData
+from frostline.training.loaded import with_data
 from frostline.training.record import opening_record, require_same
 from frostline.training.run_folder import RunFolder, write_json
 from frostline.training.start import Start
@@ -76,6 +77,8 @@ def opened(start: Start, console: Console) -> Opened:
     loaded = task.load(config.model, data.label_names, config)
     set_seed(config.seed)  # loading draws a varying number of random numbers; the run starts from here
     encoded = task.encode(data, loaded, config)
+    start = with_data(start, loaded.model, console)
+    config = start.config
     tuner = prepare(
         loaded.model,
         config.method,

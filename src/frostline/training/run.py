@@ -66,18 +66,16 @@ def run(
         return begun.former
     while True:
         try:
-            return _attempt(begun, config, console, callbacks)
+            return _attempt(begun, console, callbacks)
         except PlannedAnew as again:
             changed, planned = again.config, again.planned
         gc.collect()  # the first attempt's model
         begun = start.new(changed, overwrite, planned, console)
 
 
-def _attempt(
-    begun: start.Start, asked: TrainConfig, console: Console, callbacks: Sequence[TrainerCallback]
-) -> dict[str, Any]:
+def _attempt(begun: start.Start, console: Console, callbacks: Sequence[TrainerCallback]) -> dict[str, Any]:
     ready = opened(begun, console)
-    trainer, recorder = train(ready, asked, console, callbacks)
+    trainer, recorder = train(ready, console, callbacks)
     return _ended(ready, trainer, recorder)
 
 

@@ -25,7 +25,8 @@ class Start:
     """A run that may begin.
 
     Attributes:
-        config: every setting, the plan's included.
+        asked: every setting as the user wrote it.
+        config: the same with what the plan says.
         folder: of the run.
         former: run.json as the run left it that is resumed; None for a new one.
         checkpoint: to go on from.
@@ -33,6 +34,7 @@ class Start:
         calibrates: whether the first step may show that the plan was made on a wrong prediction.
     """
 
+    asked: TrainConfig
     config: TrainConfig
     folder: RunFolder
     former: dict[str, Any] | None = None
@@ -60,11 +62,12 @@ def new(config: TrainConfig, overwrite: bool, planned: dict[str, Any] | None, co
     """
     folder = RunFolder(config.output)
     folder.require_new(overwrite=overwrite, keep=[config.model, config.data, config.validation])
+    asked = config
     calibrates = planned is None and config.budget is not None and config.plan is None
     if planned is None and (config.budget is not None or config.plan is not None):
         config, planned = within_budget(config, console)
     _require_sound(config, folder)
-    return Start(config, folder, planned=planned, calibrates=calibrates)
+    return Start(asked, config, folder, planned=planned, calibrates=calibrates)
 
 
 def resumed(config: TrainConfig) -> Start:
@@ -77,7 +80,7 @@ def resumed(config: TrainConfig) -> Start:
     former = folder.record()
     if former is None:
         raise CheckpointError(f"there is no run to resume in {str(folder.path)!r}; leave --resume out to start one.")
-    config = as_started(config, former)
+    asked, config = config, as_started(config, former)
     now = json.loads(config.model_dump_json())
     for key, value in former["config"].items():
         if key not in FREE_ON_RESUME and now.get(key) != value:
@@ -85,7 +88,7 @@ def resumed(config: TrainConfig) -> Start:
                 f"this run was started with {key}={value!r}, not {now.get(key)!r}: a resumed run ends as if it had "
                 f"never stopped. Resume it with {key}={value!r}, or start another run folder."
             )
-    start = Start(config, folder, former, planned=former.get("planned"))
+    start = Start(asked, config, folder, former, planned=former.get("planned"))
     if start.is_finished:
         return start
     checkpoint = checkpoints.latest(folder.checkpoints)
@@ -94,7 +97,7 @@ def resumed(config: TrainConfig) -> Start:
             f"{str(folder.path)!r} has no whole checkpoint to resume from; start it anew with --overwrite."
         )
     _require_sound(config, folder)
-    return Start(config, folder, former, checkpoint, start.planned)
+    return Start(asked, config, folder, former, checkpoint, start.planned)
 
 
 def _require_sound(config: TrainConfig, folder: RunFolder) -> None:
