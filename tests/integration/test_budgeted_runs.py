@@ -165,7 +165,7 @@ def test_a_file_that_holds_no_plan(command, tmp_path, content):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("wrong", "more", "when"),
-    [(-300, 300, "with the data"), (-300, 300, "first step"), (200, 450, "first step")],
+    [(-300, 300, "data and libraries take"), (-300, 300, "first step"), (200, 450, "first step")],
     ids=["too-little", "too-little-at-first", "too-much"],
 )
 def test_a_process_that_takes_more_than_predicted_is_planned_anew(tmp_path, monkeypatch, wrong, more, when):
@@ -204,7 +204,7 @@ def test_room_is_left_for_the_data(command, tmp_path):
     words = [COMMAND, "train", *words, "--budget", budget, "--output", tmp_path / "run", "--no-report"]
     done = subprocess.run([*map(str, words)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "with the data loaded the process takes" in done.stdout
+    assert "data and libraries take" in done.stdout
     record = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
     assert record["config"]["storage"] != "exact"
     assert record["prediction"]["measured"] <= budget

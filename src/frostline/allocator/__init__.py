@@ -12,7 +12,9 @@ starts this one again with it, for the command line. docs/allocator.md says what
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from frostline.allocator import arrow, cuda, glibc, jemalloc, onednn
@@ -23,7 +25,8 @@ __all__ = ["Allocator", "Choice", "environment", "relaunch", "use"]
 
 Allocator = Literal["default", "compact", "jemalloc"]
 
-_TOLD_BY = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD", "THP_MEM_ALLOC_ENABLE", "PYTORCH_CUDA_ALLOC", "PYTORCH_ALLOC")
+_PRELOADED = "LD_PRELOAD"
+_TOLD_BY = ("MALLOC_", "GLIBC_TUNABLES", _PRELOADED, "THP_MEM_ALLOC_ENABLE", "PYTORCH_CUDA_ALLOC", "PYTORCH_ALLOC")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +44,13 @@ class Choice:
     reason: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON values, and with them the variables by which this process was told besides."""
+        """Return the fields as JSON values, and with them the variables by which this process was told besides.
+
+        Libraries without their folders: those are of this machine, and records are shared.
+        """
         told = {key: value for key, value in sorted(os.environ.items()) if key.startswith(_TOLD_BY)}
+        if _PRELOADED in told:
+            told[_PRELOADED] = " ".join(Path(word).name for word in re.split("[ :]+", told[_PRELOADED]))
         return {**asdict(self), "environment": told}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
@@ -16,6 +17,9 @@ from frostline.planner.machine import machine
 from frostline.training.planned import within_budget
 from frostline.training.start import Start
 from frostline.training.watchdog import TOLERANCE
+
+_STEP = 4 * 2**20
+"""Bytes: what a process takes differs by less from one run to the next, so a budget that is named is taken then."""
 
 
 def with_data(start: Start, model: nn.Module, console: Console) -> Start:
@@ -34,17 +38,19 @@ def with_data(start: Start, model: nn.Module, console: Console) -> Start:
     if start.planned is None or not start.calibrates or torch.cuda.is_available():
         return start
     besides = meter.besides(model) + machine(bf16=start.asked.bf16).growth
+    besides = math.ceil(besides / _STEP) * _STEP
     more = besides - int(start.planned["runtime"])
     if more <= MARGIN * start.planned["budget"]:
         return start
-    found = f"with the data loaded the process takes {written(more)} more than others"
+    found = f"data and libraries take {written(more)} beyond what was planned with"
     try:
-        config, planned = within_budget(start.asked, Console(quiet=True), besides)
+        config, planned = within_budget(start.asked, Console(quiet=True), start.planned, besides)
     except BudgetInfeasible as error:
         if more <= TOLERANCE * start.planned["budget"]:  # the first step will tell
             return start
-        raise BudgetInfeasible(f"{error} By then {found}.") from error
-    if planned["plan"] != start.planned["plan"]:
-        name = planned["rungs"][-1]["name"]
-        console.print(f"{found}: planned anew, {name}")
+        raise BudgetInfeasible(
+            f"{error} When they had been loaded, {found}: give a larger budget, or less data (max_train)."
+        ) from error
+    name, peak = planned["rungs"][-1]["name"], written(planned["predicted"]["peak"])
+    console.print(f"{found}: planned anew, {name}, predicted peak {peak}", highlight=False)
     return replace(start, config=config, planned=planned)

@@ -21,7 +21,7 @@ _EVALUATION = "eval_batch_size"
 
 
 def within_budget(
-    config: TrainConfig, console: Console, runtime: int | None = None
+    config: TrainConfig, console: Console, former: Mapping[str, Any] | None = None, runtime: int | None = None
 ) -> tuple[TrainConfig, dict[str, Any]]:
     """Return the config with the keys of a plan that fits its budget, and what the planner found.
 
@@ -31,6 +31,7 @@ def within_budget(
     Args:
         config: with a budget or a plan.
         console: where the choice is printed.
+        former: what the planner found before; its budget stays, which as `1.5x` or `auto` would be another by now.
         runtime: bytes of the process besides its tensors, where they are known better than by calibration.
 
     Returns:
@@ -43,6 +44,8 @@ def within_budget(
     """
     file = None if config.plan is None else read_plan(config.plan)
     request = _of_plan(config, file) if file is not None else _of_config(config)
+    if former is not None:
+        request["budget"] = former["budget"]
     console.print("planning within the budget ...")
     found = ask({"kind": "plan", "request": {**request, "runtime": runtime}})
     size, peak = (written(bytes) for bytes in (found["budget"], found["predicted"]["peak"]))

@@ -136,7 +136,8 @@ class FirstStep(TrainerCallback):
 
     def _plan_anew(self, more: int, why: str) -> bool:
         """Plan with `more` bytes beside the tensors; tell whether another plan came out."""
-        config, planned = within_budget(self._config, Console(quiet=True), self._planned["runtime"] + more)
+        runtime = self._planned["runtime"] + more
+        config, planned = within_budget(self._config, Console(quiet=True), self._planned, runtime)
         if planned["plan"] == self._planned["plan"]:
             return False
         self._console.print(f"{why}: planned anew, {planned['rungs'][-1]['name']}; the run starts again")
