@@ -13,6 +13,7 @@ from frostline.errors import BudgetError, BudgetExceeded
 AUTO = "auto"
 _SIZES = TypeAdapter(ByteSize)
 _CGROUP = Path("/sys/fs/cgroup")
+_AMOUNT = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*([kmgtpe]i?)?b?\s*", re.IGNORECASE)  # pydantic's looks no further
 _TIMES = re.compile(r"(\d+(?:\.\d+)?) ?[x×]")
 
 
@@ -26,14 +27,15 @@ def parse_budget(text: str | int) -> int:
     """
     if text == AUTO:
         return free_memory()
-    if isinstance(text, bool):
-        raise BudgetError(f"the budget {text!r} is no amount of memory; write for instance 2GiB, 600MB, or auto.")
+    none = BudgetError(
+        f"the budget {text!r} is no amount of memory; write for instance 2GiB, 600MB, a number of bytes, or auto."
+    )
+    if isinstance(text, bool) or (isinstance(text, str) and not _AMOUNT.fullmatch(text)):
+        raise none
     try:
         size = int(_SIZES.validate_python(text))
     except (ValidationError, OverflowError) as error:
-        raise BudgetError(
-            f"the budget {text!r} is no amount of memory; write for instance 2GiB, 600MB, a number of bytes, or auto."
-        ) from error
+        raise none from error
     if size <= 0:
         raise BudgetError(f"the budget {text!r} is {size} bytes; give more than 0.")
     return size

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Mapping
+from operator import gt
 from typing import Any
 
 import torch
@@ -122,15 +124,24 @@ def _besides(model: nn.Module, source: _Live) -> int:
     return besides(model) + machine().growth
 
 
+def _named(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the tensors that a forward pass is given, by the names that it knows them by."""
+    names = inspect.signature(module.forward).parameters
+    given = dict(zip(names, args, strict=False)) | kwargs
+    return {name: tuple(value.shape) for name, value in given.items() if isinstance(value, Tensor)}
+
+
 def _keep(prepared: Tuner, model: nn.Module, source: _Live, budget: int) -> None:
     """Refuse a batch that is longer than the longest, and stop after a step that passed the budget."""
     longest = {name: tuple(value.shape) for name, value in source.batch.items()}
+    others = longest.get(getattr(model, "main_input_name", ""), next(iter(longest.values())))
 
     def before(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        for name, limit in longest.items() if module.training else ():
-            value = kwargs.get(name)
-            shape = tuple(value.shape) if isinstance(value, Tensor) else limit
-            if len(shape) != len(limit) or any(size > most for size, most in zip(shape, limit, strict=True)):
+        given = _named(module, args, kwargs) if module.training else {}
+        for name, shape in given.items():
+            limit = longest.get(name, others)
+            known = name in longest  # in place of another, as `inputs_embeds`: as many, and as long
+            if (known and len(shape) != len(limit)) or any(map(gt, shape, limit)):
                 raise BudgetExceeded(
                     f"step {prepared.step + 1}: {name} of shape {shape} is more than the {limit} that was planned for; "
                     "split the batch, or prepare with the longest one as example=."

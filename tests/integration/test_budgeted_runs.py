@@ -87,6 +87,15 @@ def test_a_run_keeps_its_budget_and_says_how_well_it_was_predicted(tmp_path):
     assert without["measured"] == record["peak_bytes"]
 
 
+def test_a_budget_that_depends_on_the_process_stays_when_a_run_plans_anew(task, tiny, tmp_path):
+    where = {"output": tmp_path / "run", "model": str(tiny), "data": str(task)}
+    config = make_config({**where, "max_length": 16, "batch_size": 4, "budget": "1.5x"})
+    _, found = within_budget(config, Console(quiet=True))
+    _, anew = within_budget(config, Console(quiet=True), found, found["runtime"] + 50 * 2**20)
+    assert anew["runtime"] == found["runtime"] + 50 * 2**20
+    assert anew["budget"] == found["budget"]
+
+
 def test_a_run_that_passes_its_budget_is_stopped_with_a_checkpoint(tmp_path, task, tiny, monkeypatch):
     def planned_for_more(config, console):
         chosen, found = within_budget(config, console)
@@ -150,10 +159,14 @@ def test_a_plan_is_written_edited_and_passed_back(command, task, tiny, tmp_path)
     file.write_text(json.dumps(plan))
     done = command(*words, "--output", tmp_path / "other")
     assert done.code == 3
-    assert "by as planned" in done.stderr
+    assert "this plan of" in done.stderr
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"budget": 1}', '{"budget": "1GiB", "plan": {"methd": "full"}}'])
+_NO_PLANS = ("", "[]", '{"budget": 1}', '{"budget": "1GiB", "plan": []}', '{"budget": "1GiB", "plan": {}}')
+_OTHER_KEYS = tuple(f'{{"budget": "1GiB", "plan": {{"method": "full", "{key}": "x"}}}}' for key in ("methd", "output"))
+
+
+@pytest.mark.parametrize("content", [*_NO_PLANS, *_OTHER_KEYS])
 def test_a_file_that_holds_no_plan(command, tmp_path, content):
     file = tmp_path / "plan.json"
     file.write_text(content)

@@ -191,6 +191,12 @@ def test_the_command_line_starts_again_once_and_with_its_arguments(found: str, m
     assert len(started) == 1
 
 
+def test_a_record_names_preloaded_libraries_without_their_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LD_PRELOAD", "/opt/mine/libone.so:/usr/lib/libtwo.so.2")
+    told = allocator.Choice("default", "default").to_json()["environment"]
+    assert told["LD_PRELOAD"] == "libone.so libtwo.so.2"
+
+
 @linux_only
 def test_a_process_started_with_jemalloc_is_served_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
     if NAMED:

@@ -16,6 +16,8 @@ from frostline.errors import BudgetError
         ("600MiB", 600 * 2**20),
         ("600 MB", 600 * 10**6),
         ("1.5GiB", 3 * 2**29),
+        ("2g", 2 * 10**9),
+        (" .5 gib ", 2**29),
         ("123456", 123456),
         (123456, 123456),
     ],
@@ -24,7 +26,12 @@ def test_amounts(text: str | int, size: int) -> None:
     assert parse_budget(text) == size
 
 
-@pytest.mark.parametrize("text", ["2 bananas", "", "-1GB", "0", 0, -5, "NaN", "inf", 1.5, True, "1e3MB", "2GB2"])
+_LOOKS_LIKE_ONE = ["1,5GiB", "1,500MiB", "1.5.5GiB", "2GiB!", "800MiB per step", "2GBit", "2Gbit", "-5", "1 GiB 2"]
+
+
+@pytest.mark.parametrize(
+    "text", ["2 bananas", "", "-1GB", "0", 0, -5, "NaN", "inf", 1.5, True, "1e3MB", "2GB2", *_LOOKS_LIKE_ONE]
+)
 def test_what_is_no_amount_is_refused_by_name(text: str) -> None:
     with pytest.raises(BudgetError) as caught:
         parse_budget(text)

@@ -76,6 +76,20 @@ def test_a_batch_beyond_the_longest_is_refused_before_it_computes(model: Any, lo
     model.train()(**double)
 
 
+def test_by_position_or_in_place_of_another_a_batch_is_refused_too(
+    model: Any, longest: dict[str, torch.Tensor]
+) -> None:
+    tuner = frostline.prepare(model, budget=psutil.Process().memory_info().rss + 2**31, example=longest)
+    double = longest["input_ids"].repeat(1, 2)
+    with pytest.raises(BudgetExceeded, match=r"input_ids of shape \(8, 64\) is more than the \(8, 32\)"):
+        model(double, labels=longest["labels"])
+    embedded = model.get_input_embeddings()(double)
+    with pytest.raises(BudgetExceeded, match=r"inputs_embeds of shape \(8, 64, \d+\) is more than the \(8, 32\)"):
+        model(inputs_embeds=embedded, labels=longest["labels"])
+    model(inputs_embeds=embedded[:, :32], position_ids=torch.arange(32)[None], labels=longest["labels"])
+    tuner.finish()
+
+
 def test_what_the_user_chose_is_kept(model: Any, longest: dict[str, torch.Tensor]) -> None:
     budget = psutil.Process().memory_info().rss + 2**31
     tuner = frostline.prepare(model, "slimfit", rate=0.75, storage="compact", budget=budget, example=longest)

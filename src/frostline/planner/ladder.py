@@ -16,6 +16,10 @@ from frostline.storage import with_blocks
 AUTO = "auto"
 
 
+AS_PLANNED = "as planned"
+"""The one rung of a plan that is there already."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rung:
     """One way to train.

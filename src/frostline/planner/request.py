@@ -14,7 +14,7 @@ from frostline.budget import AUTO, free_memory, parse_budget, times_inference, t
 from frostline.errors import BudgetError, ConfigError
 from frostline.heads import CLASSIFICATION
 from frostline.meter.steps import Steps, meta_step
-from frostline.planner.ladder import Rung, ladder, suffixes
+from frostline.planner.ladder import AS_PLANNED, Rung, ladder, suffixes
 from frostline.planner.limits import Limits
 from frostline.planner.machine import Machine, machine
 from frostline.planner.rehearsal import Source, rehearse, rehearse_inference
@@ -22,6 +22,8 @@ from frostline.planner.search import Tried, largest, search, smallest
 
 Choice = str | dict[str, str]
 _OF_STEPS = ("method", "settings", "storage", "optimizer_state", "fused_backward")
+PLAN = (*_OF_STEPS, "batch_size", "gradient_accumulation_steps", "allocator", "max_grad_norm")
+"""The keys of `frostline train` that a plan may say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,8 @@ class Request:
         """Raise ConfigError for a value that cannot be."""
         if self.device not in ("cpu", "cuda"):
             raise ConfigError(f"device {self.device!r} is not understood: say cpu or cuda.")
+        if self.settings and self.method is None and self.keys is None:
+            raise ConfigError(f"the settings {', '.join(self.settings)} are of no method: name theirs with --method.")
         for name, value in (("seconds", self.seconds), ("flops", self.flops)):
             if value is not None and not 0 < value < float("inf"):
                 raise ConfigError(f"a limit of {value} {name} a step is refused: give more than 0.")
@@ -211,7 +215,7 @@ def _steps(request: Request) -> Steps:
 def _rungs(request: Request, source: Source) -> list[Rung]:
     if request.keys is not None:
         changes = {name: request.keys[name] for name in _OF_STEPS if name in request.keys}
-        return [Rung("as planned", "", changes, accumulation=request.accumulation)]
+        return [Rung(AS_PLANNED, "", changes, accumulation=request.accumulation)]
     lighter: tuple[dict[str, Any], ...] = ()
     blocks = 0
     if request.method is None or not request.settings:

@@ -17,7 +17,7 @@ from frostline.anatomy import Anatomy, discover
 from frostline.budget import written
 from frostline.errors import BudgetInfeasible, UnsupportedModel
 from frostline.meter.steps import Steps, meta_step
-from frostline.planner.ladder import Rung
+from frostline.planner.ladder import AS_PLANNED, Rung
 from frostline.planner.limits import MARGIN, Limits
 from frostline.planner.pricing import heaviest, priceable, prices, traced
 from frostline.planner.rehearsal import Rehearsal, rehearse
@@ -87,9 +87,12 @@ def search(
     least = min(tried, key=lambda t: t.rehearsal.peak)
     needed, budget = limits.budget_for(least.rehearsal.peak), limits.budget
     parts = ", ".join(f"{name} {written(size)}" for name, size in least.rehearsal.at_peak.items() if size)
+    size = f"{needed:,} bytes ({written(needed)})"
+    smallest = f"the smallest that {steps.model} can be trained in is {size}, by {least.rung.name}"
+    if least.rung.way == AS_PLANNED:
+        smallest = f"this plan of {steps.model} takes {size}; give as much, or have the budget planned for anew"
     raise BudgetInfeasible(
-        f"a budget of {written(budget)} ({budget:,} bytes) is too small: the smallest that {steps.model} can be "
-        f"trained in is {needed:,} bytes ({written(needed)}), by {least.rung.name}. What binds: the process without "
+        f"a budget of {written(budget)} ({budget:,} bytes) is too small: {smallest}. What binds: the process without "
         f"tensors {written(limits.runtime)}, {parts}; {MARGIN:.0%} stay free."
     )
 

@@ -13,7 +13,8 @@ from rich.console import Console
 from frostline.budget import written
 from frostline.children import run_child
 from frostline.config import TrainConfig, make_config
-from frostline.errors import BudgetInfeasible, ConfigError, FrostlineError, PlanError
+from frostline.errors import BudgetInfeasible, ConfigError, FrostlineError, PlanError, nearest
+from frostline.planner.request import PLAN
 from frostline.tasks import task_of
 
 _SPLIT = ("batch_size", "gradient_accumulation_steps", "settings", "optimizer_state", "method")
@@ -76,12 +77,21 @@ def read_plan(path: Path) -> dict[str, Any]:
     """Return the plan in a file that `frostline plan --output` wrote, perhaps edited since; PlanError if it is none."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        return {"budget": values["budget"], "plan": dict(values["plan"])}
+        found = {"budget": values["budget"], "plan": dict(values["plan"])}
+        if "method" not in found["plan"]:
+            raise ValueError("no method under plan")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise PlanError(
             f"plan={str(path)!r} holds no plan ({type(error).__name__}: {error}); make one with: "
             f"frostline plan MODEL --budget 1GiB --output {path}"
         ) from error
+    for key in found["plan"]:
+        if key not in PLAN:
+            raise PlanError(
+                f"plan={str(path)!r}: a plan does not say {key!r}{nearest(key, PLAN)}; it says {', '.join(PLAN)}, and "
+                "the rest belongs to the config of the run."
+            )
+    return found
 
 
 def as_it_is(config: TrainConfig) -> dict[str, Any]:

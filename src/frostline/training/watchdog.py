@@ -114,7 +114,11 @@ class FirstStep(TrainerCallback):
         if measured < expected:  # what it has not taken yet, an evaluation or a larger batch may still take
             self._console.print(f"{found}: the plan stays as it is")
             return
-        if not self._plan_anew(measured - expected, found):
+        try:
+            other = self._plan_anew(measured - expected, found)
+        except BudgetInfeasible:  # whether this one is kept, every step will tell
+            other = False
+        if not other:
             self._console.print(f"{found}: the plan stays as it is")
             return
         control.should_training_stop = True
