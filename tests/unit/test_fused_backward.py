@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import gc
-import inspect
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +18,7 @@ from transformers import Adafactor as TransformersAdafactor
 from transformers import BertConfig, BertForMaskedLM
 
 from frostline import Tuner, prepare
-from frostline.errors import ConfigError, PlanError
+from frostline.errors import PlanError
 from frostline.meter import TensorTracker
 from tiny_models import (
     METHOD_IDS,
@@ -328,65 +327,6 @@ def test_the_plan_says_so_and_a_checkpoint_does_not_mind() -> None:
     assert plan.same_schedule(plain)
 
 
-# What is refused
-
-
-class Counting(SGD):
-    """Counts its steps in the parameter group, as schedule-free optimizers do."""
-
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        super().step(closure)
-        for group in self.param_groups:
-            group["k"] = group.get("k", 0) + 1
-
-
-def test_an_optimizer_that_keeps_something_of_the_whole_step_is_refused() -> None:
-    model = tiny_bert()
-    tuner = prepare(model, "full", fused_backward=True)
-    tuner.attach(Counting(model.parameters(), lr=0.1))
-    tuner.before_step()
-    with pytest.raises(ConfigError, match="Counting changes 'k' of a parameter group at every step"):
-        model(**batch(0)).loss.backward()
-
-
-def test_an_optimizer_that_needs_all_gradients_is_refused() -> None:
-    model = tiny_bert()
-    tuner = prepare(model, "full", fused_backward=True)
-    assert inspect.signature(torch.optim.LBFGS.step).parameters["closure"].default is inspect.Parameter.empty
-    with pytest.raises(ConfigError, match="LBFGS needs all gradients at once"):
-        tuner.attach(torch.optim.LBFGS(model.parameters()))
-
-
-def test_a_gradient_scaler_is_refused() -> None:
-    class Wrapper:
-        def __init__(self, optimizer: Optimizer) -> None:
-            self.optimizer, self.scaler = optimizer, torch.amp.GradScaler("cpu")
-
-    model = tiny_bert()
-    tuner = prepare(model, "full", fused_backward=True)
-    with pytest.raises(ConfigError, match="GradScaler"):
-        tuner.attach(Wrapper(make_optimizer(model.parameters())))  # type: ignore[arg-type]
-
-
-def test_weights_on_several_devices_are_refused() -> None:
-    model = tiny_bert()
-    tuner = prepare(model, "full", fused_backward=True)
-    elsewhere = nn.Parameter(torch.empty(2, device="meta"))
-    with pytest.raises(ConfigError, match=r"several devices \(cpu, meta\)"):
-        tuner.attach(make_optimizer([*model.parameters(), elsewhere]))
-
-
-def test_a_method_that_moves_weights_by_itself_is_refused() -> None:
-    from frostline.methods.full import Full
-
-    class Own(Full):
-        name = "own"
-        updates_in_backward = True
-
-    with pytest.raises(ConfigError, match="fused_backward=True is refused: method 'own' moves the weights"):
-        prepare(tiny_bert(), Own, fused_backward=True)
-
-
 def test_a_stock_trainer(tmp_path: Path) -> None:
     """With accelerate's wrapper, a learning-rate schedule, weight decay and a checkpoint from which it resumes."""
     from test_trainer_callback import trainer
@@ -400,19 +340,3 @@ def test_a_stock_trainer(tmp_path: Path) -> None:
         results.append(weights(model))
     assert_same_weights(results[0], results[1])
     assert_same_weights(results[0], results[2])
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        ({}, r"max_grad_norm=1\.0 is refused: fused_backward=True .* set max_grad_norm=0"),
-        ({"max_grad_norm": 0.0, "gradient_accumulation_steps": 2}, "gradient_accumulation_steps=2 is refused"),
-    ],
-    ids=["clipping", "accumulation"],
-)
-def test_a_trainer_that_needs_the_gradients_is_refused(arguments: dict[str, Any], said: str, tmp_path: Path) -> None:
-    from test_trainer_callback import trainer
-
-    model = tiny_bert()
-    with pytest.raises(ConfigError, match=said):
-        trainer(model, tmp_path, prepare(model, "full", fused_backward=True), **arguments).train()
