@@ -1,6 +1,6 @@
 """Arrow, in which data sets lie, told to take memory from the C library, which gives back what is freed.
 
-Arrow's own pool keeps it: of a file of 59 MiB it kept 84 more when that had been read (benchmarks/allocator/pictures.py).
+Its own pool keeps it: of a file of 59 MiB 84 more, when that had been read (benchmarks/allocator/pictures.py).
 """
 
 from __future__ import annotations
