@@ -39,6 +39,8 @@ for _ in range(64):
 for block in blocks:
     c.free(block)
 print(choice.in_force, resident() - before)
+allocator.trim()
+print(resident() - before)
 """
 
 
@@ -69,6 +71,7 @@ def test_compact_gives_back_what_is_freed_and_default_does_not() -> None:
     assert [held[name][0] for name in held] == ["default", "compact"]
     assert int(held["default"][1]) > 48 * 2**20
     assert int(held["compact"][1]) < 8 * 2**20
+    assert int(held["default"][2]) < 8 * 2**20  # once it has been trimmed
 
 
 def test_default_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,6 +115,7 @@ def test_other_systems_stay_as_they_are(name: str, platform: str, monkeypatch: p
     monkeypatch.setattr(sys, "platform", platform)
     monkeypatch.setattr(ctypes, "CDLL", lambda *_: pytest.fail("loaded a library"))
     choice = allocator.use(name)
+    allocator.trim()
     assert choice.in_force == "default"
     assert f"this is {platform}" in str(choice.reason)
     assert allocator.environment(name) == {}
@@ -206,3 +210,6 @@ def test_a_process_started_with_jemalloc_is_served_by_it(monkeypatch: pytest.Mon
         pytest.skip("no jemalloc on this machine")
     assert used("jemalloc", **variables)["in_force"] == "jemalloc"
     assert used("compact", **variables)["reason"] == "the process was started with jemalloc"
+    held, trimmed = fresh("jemalloc", code=FREED, **variables).split()[1:]
+    assert int(held) > 48 * 2**20
+    assert int(trimmed) < 8 * 2**20

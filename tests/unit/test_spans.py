@@ -25,10 +25,10 @@ def tokenizer() -> Any:
 def scores(found: Any, start: int, end: int) -> tuple[list[Any], list[Any]]:
     """Scores that are high at the tokens that begin and end at those characters of the passage."""
     starts, ends = [], []
-    for offsets in found.offsets:
+    for _, first, behind in found.offsets():
         padding = np.full(3, -100.0)  # as a Trainer pads what it gathers
-        starts.append(np.concatenate([np.where(offsets[:, 0] == start, 9.0, 0.0), padding]))
-        ends.append(np.concatenate([np.where(offsets[:, 1] == end, 9.0, 0.0), padding]))
+        starts.append(np.concatenate([np.where(first == start, 9.0, 0.0), padding]))
+        ends.append(np.concatenate([np.where(behind == end, 9.0, 0.0), padding]))
     return starts, ends
 
 

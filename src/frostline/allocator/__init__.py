@@ -21,7 +21,7 @@ from frostline.allocator import arrow, cuda, glibc, jemalloc, onednn
 from frostline.allocator.jemalloc import environment, relaunch
 from frostline.errors import ConfigError, nearest
 
-__all__ = ["Allocator", "Choice", "environment", "relaunch", "use"]
+__all__ = ["Allocator", "Choice", "environment", "relaunch", "trim", "use"]
 
 Allocator = Literal["default", "compact", "jemalloc"]
 
@@ -83,6 +83,17 @@ def use(name: str = "compact") -> Choice:
     if name == "default" and glibc.fixed():
         reason = "compact was chosen earlier in this process, and there is no way back"
     return Choice(name, _held(), reason)
+
+
+def trim() -> None:
+    """Give back to the system what this process has freed, once: after reading data, and before what stays is measured.
+
+    Nothing under musl, on macOS and on Windows.
+    """
+    if jemalloc.loaded():
+        jemalloc.purge()
+    else:
+        glibc.trim()
 
 
 def _held() -> str:

@@ -40,8 +40,8 @@ def keep_pages() -> None:
     """Give back what is unused now, and from now on nothing more; leave it all where MALLOC_CONF is the user's own."""
     if os.environ.get("MALLOC_CONF") != OPTIONS:
         return
+    purge()
     control, count = ctypes.CDLL(None).mallctl, ctypes.c_uint()
-    control(f"arena.{_ALL}.purge".encode(), None, None, None, ctypes.c_size_t(0))
     size = ctypes.c_size_t(ctypes.sizeof(count))
     control(b"arenas.narenas", ctypes.byref(count), ctypes.byref(size), None, ctypes.c_size_t(0))
     never = ctypes.c_ssize_t(-1)
@@ -49,6 +49,11 @@ def keep_pages() -> None:
         for pages in ("dirty", "muzzy"):
             name = f"{arena}.{pages}_decay_ms".encode()
             control(name, None, None, ctypes.byref(never), ctypes.c_size_t(ctypes.sizeof(never)))
+
+
+def purge() -> None:
+    """Give back what is unused now."""
+    ctypes.CDLL(None).mallctl(f"arena.{_ALL}.purge".encode(), None, None, None, ctypes.c_size_t(0))
 
 
 def find() -> Path | None:

@@ -96,7 +96,7 @@ class QuestionAnswering(Task):
 
         The model's config remembers length, stride, and whether there may be no answer.
         """
-        from datasets import Dataset
+        from datasets import Dataset, concatenate_datasets
         from transformers import DataCollatorWithPadding
 
         stride = config.max_length // 3 if config.stride is None else config.stride
@@ -112,7 +112,8 @@ class QuestionAnswering(Task):
         contexts = list(data.validation["context"])
 
         def rows(found: Windows, split: datasets.Dataset) -> datasets.Dataset:
-            return Dataset.from_dict({**found.inputs, **found.targets(*_first_answers(split))})
+            targets = Dataset.from_dict(found.targets(*_first_answers(split)))
+            return concatenate_datasets([found.inputs, targets], axis=1)
 
         def outputs(kept: Any) -> NDArray[Any]:
             return _answers(validation, kept[0], kept[1], contexts, own)
@@ -139,6 +140,7 @@ class QuestionAnswering(Task):
     def outputs(self, loaded: Loaded, rows: datasets.Dataset, batch_size: int, max_length: int | None) -> NDArray[Any]:
         """Return the answer of each row, dtype `spans.ANSWER`, shape (rows,)."""
         import torch
+        from torch.utils.data import DataLoader
         from transformers import DataCollatorWithPadding
 
         from frostline.models import in_evaluation, longest_text
@@ -148,14 +150,11 @@ class QuestionAnswering(Task):
         own |= getattr(loaded.model.config, _OWN, {})
         found = _windows(loaded, rows, own).longest_first()
         model = in_evaluation(loaded.model)
-        collate, starts, ends = DataCollatorWithPadding(loaded.processor), [], []
-        for first in range(0, len(found.rows), batch_size):
-            part = [
-                {name: values[index] for name, values in found.inputs.items()}
-                for index in range(first, min(first + batch_size, len(found.rows)))
-            ]
+        batches = DataLoader(found.inputs, batch_size, collate_fn=DataCollatorWithPadding(loaded.processor))
+        starts, ends = [], []
+        for batch in batches:
             with torch.inference_mode():
-                scores = model(**{name: value.to(model.device) for name, value in collate(part).items()})
+                scores = model(**batch.to(model.device))
             starts += list(scores.start_logits.float().cpu().numpy())
             ends += list(scores.end_logits.float().cpu().numpy())
         return _answers(found, starts, ends, list(rows["context"]), own)
@@ -223,7 +222,7 @@ def _windows(loaded: Loaded, rows: datasets.Dataset, own: Mapping[str, Any]) -> 
             f"max_length={longest + special + stride + 1} or more, or a smaller stride."
         )
     found = windows(loaded.processor, rows["question"], rows["context"], length, stride)
-    require_tokens(loaded, (ids.tolist() for ids in found.inputs["input_ids"]))
+    require_tokens(loaded, found.inputs["input_ids"])
     return found
 
 

@@ -7,19 +7,24 @@ counts, and the lowest score for no answer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import datasets
 
 BEST = 20
 """First and last tokens of each window that are looked at."""
 LONGEST = 30
 """Tokens of an answer."""
 _AT_ONCE = 1000
-"""Questions that the tokenizer is given: it returns lists and texts, many times what the arrays made of them take."""
+"""Questions that the tokenizer is given: it returns lists and texts, many times what the table made of them takes."""
+_ROW, _OFFSETS = "row", ("first", "behind")
+_TYPES = {"token_type_ids": "int8", "attention_mask": "int8"}
 ANSWER = np.dtype([("answer", object), ("score", np.float64)])
 """An answer, the empty text for none, and its share among the spans that were looked at."""
 
@@ -29,21 +34,32 @@ class Windows:
     """The windows of some rows.
 
     Attributes:
-        inputs: of the forward pass, by name, one array for each window, shape (tokens,).
-        rows: the row of each window.
-        offsets: of each window, the characters (first, behind the last) of each token in the passage, shape
-            (tokens, 2); -1 for tokens that are not of the passage.
+        table: a row for each: the inputs of the forward pass, (tokens,) each; `row`, of which it is one; `first` and
+            `behind`, the characters of the passage where each token begins and ends, -1 for tokens that are not of it.
     """
 
-    inputs: dict[str, list[NDArray[np.int32]]]
-    rows: list[int]
-    offsets: list[NDArray[np.int32]]
+    table: datasets.Dataset
+
+    @property
+    def inputs(self) -> datasets.Dataset:
+        """The inputs of the forward pass alone."""
+        return self.table.remove_columns([_ROW, *_OFFSETS])
+
+    @property
+    def rows(self) -> list[int]:
+        """The row of each window."""
+        return list(self.table[_ROW])
 
     def longest_first(self) -> Windows:
         """Return the same in another order: batches of them are hardly padded."""
-        order = sorted(range(len(self.rows)), key=lambda index: -len(self.offsets[index]))
-        inputs = {name: [values[index] for index in order] for name, values in self.inputs.items()}
-        return Windows(inputs, [self.rows[index] for index in order], [self.offsets[index] for index in order])
+        lengths = [len(ids) for ids in self.table["input_ids"]]
+        order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+        return Windows(self.table.select(order, keep_in_memory=True).flatten_indices(keep_in_memory=True))
+
+    def offsets(self) -> Iterator[tuple[int, NDArray[np.int32], NDArray[np.int32]]]:
+        """Yield of each window its row, and the characters where its tokens begin and end."""
+        for window in self.table.select_columns([_ROW, *_OFFSETS]).with_format("numpy"):
+            yield int(window[_ROW]), window["first"], window["behind"]
 
     def targets(self, starts: Sequence[int | None], ends: Sequence[int | None]) -> dict[str, list[int]]:
         """Return the first and the last token of the answer in each window, 0 where it is not all in the window.
@@ -53,8 +69,8 @@ class Windows:
             ends: of each row, the one behind its last.
         """
         found: dict[str, list[int]] = {"start_positions": [], "end_positions": []}
-        for row, offsets in zip(self.rows, self.offsets, strict=True):
-            first, last = _tokens_of(offsets, starts[row], ends[row])
+        for row, firsts, behinds in self.offsets():
+            first, last = _tokens_of(firsts, behinds, starts[row], ends[row])
             found["start_positions"].append(first)
             found["end_positions"].append(last)
         return found
@@ -72,11 +88,11 @@ class Windows:
         """
         spans: list[list[tuple[float, str]]] = [[] for _ in contexts]
         nothing = np.full(len(contexts), np.inf)
-        for row, offsets, start, end in zip(self.rows, self.offsets, starts, ends, strict=True):
-            count = len(offsets)
+        for (row, first, behind), start, end in zip(self.offsets(), starts, ends, strict=True):
+            count = len(first)
             start, end = np.asarray(start[:count], np.float64), np.asarray(end[:count], np.float64)
             nothing[row] = min(nothing[row], start[0] + end[0])
-            spans[row] += _best(start, end, offsets, contexts[row])
+            spans[row] += _best(start, end, first, behind, contexts[row])
         found = np.empty(len(contexts), ANSWER)
         for row, candidates in enumerate(spans):
             candidates.sort(key=lambda span: -span[0])
@@ -97,11 +113,11 @@ def windows(tokenizer: Any, questions: Sequence[str], contexts: Sequence[str], m
         max_length: tokens of a window.
         stride: tokens that two windows of a passage share.
     """
-    inputs: dict[str, list[NDArray[np.int32]]] = {}
-    rows: list[int] = []
-    offsets: list[NDArray[np.int32]] = []
-    for first in range(0, len(questions), _AT_ONCE):
-        part = slice(first, first + _AT_ONCE)
+    from datasets import Dataset, Features, List, Value, concatenate_datasets
+
+    parts = []
+    for start in range(0, len(questions), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
         encoded = tokenizer(
             list(questions[part]),
             list(contexts[part]),
@@ -111,29 +127,36 @@ def windows(tokenizer: Any, questions: Sequence[str], contexts: Sequence[str], m
             return_overflowing_tokens=True,
             return_offsets_mapping=True,
         )
-        rows += [first + row for row in encoded.pop("overflow_to_sample_mapping")]
-        for index, places in enumerate(encoded.pop("offset_mapping")):
-            found = np.asarray(places, np.int32).reshape(-1, 2)
-            found[np.array([of != 1 for of in encoded.sequence_ids(index)])] = -1
-            offsets.append(found)
-        for name, values in encoded.items():
-            inputs.setdefault(name, []).extend(np.asarray(ids, np.int32) for ids in values)
-    return Windows(inputs, rows, offsets)
+        columns: dict[str, Any] = {_ROW: [start + row for row in encoded.pop("overflow_to_sample_mapping")]}
+        places = [np.asarray(window, np.int32).reshape(-1, 2) for window in encoded.pop("offset_mapping")]
+        for index, window in enumerate(places):
+            window[np.array([of != 1 for of in encoded.sequence_ids(index)])] = -1
+        columns |= {name: [window[:, column] for window in places] for column, name in enumerate(_OFFSETS)}
+        features = {name: Value("int32") if name == _ROW else List(Value("int32")) for name in columns}
+        features |= {name: List(Value(_TYPES.get(name, "int32"))) for name in encoded}
+        parts.append(Dataset.from_dict({**columns, **encoded}, Features(features)))
+    return Windows(concatenate_datasets(parts))
 
 
-def _tokens_of(offsets: NDArray[np.int32], start: int | None, end: int | None) -> tuple[int, int]:
+def _tokens_of(
+    first: NDArray[np.int32], behind: NDArray[np.int32], start: int | None, end: int | None
+) -> tuple[int, int]:
     if start is None or end is None:
         return 0, 0
-    begun = np.flatnonzero((offsets[:, 0] <= start) & (offsets[:, 1] > start))
-    ended = np.flatnonzero((offsets[:, 0] < end) & (offsets[:, 1] >= end))
+    begun = np.flatnonzero((first <= start) & (behind > start))
+    ended = np.flatnonzero((first < end) & (behind >= end))
     return (int(begun[0]), int(ended[-1])) if begun.size and ended.size else (0, 0)
 
 
 def _best(
-    start: NDArray[np.float64], end: NDArray[np.float64], offsets: NDArray[np.int32], context: str
+    start: NDArray[np.float64],
+    end: NDArray[np.float64],
+    first: NDArray[np.int32],
+    behind: NDArray[np.int32],
+    context: str,
 ) -> list[tuple[float, str]]:
     """Return score and text of the best spans of a window, at most `BEST`."""
-    own = np.flatnonzero(offsets[:, 0] >= 0)
+    own = np.flatnonzero(first >= 0)
     firsts = own[np.argsort(-start[own], kind="stable")[:BEST]]
     lasts = own[np.argsort(-end[own], kind="stable")[:BEST]]
     length = lasts[None, :] - firsts[:, None]
@@ -143,5 +166,5 @@ def _best(
         i, j = np.unravel_index(place, scores.shape)
         if scores[i, j] == -np.inf:
             break
-        found.append((float(scores[i, j]), context[offsets[firsts[i], 0] : offsets[lasts[j], 1]]))
+        found.append((float(scores[i, j]), context[first[firsts[i]] : behind[lasts[j]]]))
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -77,6 +78,8 @@ def opened(start: Start, console: Console) -> Opened:
     loaded = task.load(config.model, data.label_names, config)
     set_seed(config.seed)  # loading draws a varying number of random numbers; the run starts from here
     encoded = task.encode(data, loaded, config)
+    gc.collect()
+    allocator.trim()
     start = with_data(start, loaded.model, console)
     config = start.config
     tuner = prepare(
