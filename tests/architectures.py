@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import peft
 import torch
 import transformers
 from torch import Tensor
@@ -59,6 +60,7 @@ class Architecture:
         labels: one a `text`, or one a `token`.
         blocks: in all stacks together.
         end: the token with which a text ends, and which is nowhere else, for what reads it.
+        adapters: of PEFT, in which the model is wrapped: the config's class, and what it is made with.
     """
 
     model: str
@@ -69,12 +71,17 @@ class Architecture:
     labels: str = "text"
     blocks: int = BLOCKS
     end: int | None = None
+    adapters: tuple[str, dict[str, Any]] | None = None
 
     def make(self, dropout: float = 0.0, seed: int = 0, **more: Any) -> Any:
         """Return the model in training mode, the same one for the same seed."""
         torch.manual_seed(seed)
         config = getattr(transformers, self.config)(**{**self.sizes, **dict.fromkeys(self.dropouts, dropout), **more})
-        return getattr(transformers, self.model)(config).train()
+        model = getattr(transformers, self.model)(config)
+        if self.adapters is not None:
+            kind, settings = self.adapters
+            model = peft.get_peft_model(model, getattr(peft, kind)(target_modules=["query", "value"], **settings))
+        return model.train()
 
     def batch(self, dtype: torch.dtype = torch.float32, index: int = 0, examples: int = EXAMPLES) -> dict[str, Tensor]:
         """Return the batch of that index: every token is attended to."""
@@ -214,6 +221,11 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
 }
 
+
+def _in_peft(config: str, **settings: Any) -> Architecture:
+    return replace(ARCHITECTURES["BERT"], adapters=(config, {"task_type": "SEQ_CLS", **settings}))
+
+
 # What is refused as a whole, with the words that say why.
 NOT_UNDERSTOOD: dict[str, tuple[Architecture, str]] = {
     "Swin v2": (
@@ -246,5 +258,16 @@ NOT_UNDERSTOOD: dict[str, tuple[Architecture, str]] = {
             reads="pixels",
         ),
         "normalization.weight' is used by the operation 'batch_norm'",
+    ),
+    "BERT in PEFT's DoRA": (_in_peft("LoraConfig", use_dora=True), "lora_magnitude_vector.+ by the operation 'div'"),
+    "BERT in PEFT's AdaLoRA": (
+        _in_peft("AdaLoraConfig", init_r=4, target_r=2, total_step=10),
+        "query.lora_A.default' is used by the operation 'mul'",
+    ),
+    "BERT in PEFT's LoKr": (_in_peft("LoKrConfig", r=2), "lokr_w1.default' is used by the operation 'kron'"),
+    "BERT in PEFT's OFT": (_in_peft("OFTConfig", oft_block_size=4), "oft_R.+ is used by the operation 'setitem'"),
+    "BERT in PEFT's FourierFT": (
+        _in_peft("FourierFTConfig", n_frequency=10),
+        "fourierft_spectrum.default' is used by the operation 'setitem'",
     ),
 }

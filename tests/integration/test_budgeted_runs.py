@@ -96,6 +96,14 @@ def test_a_budget_that_depends_on_the_process_stays_when_a_run_plans_anew(task, 
     assert anew["budget"] == found["budget"]
 
 
+def test_an_allocator_that_no_plan_counts_on_is_kept_and_warned_of(task, tiny, tmp_path):
+    said = Console(file=io.StringIO(), width=10_000)
+    asked = {"data": str(task), "model": str(tiny), "max_length": 16, "budget": "20GiB", "output": tmp_path / "run"}
+    config, _ = within_budget(make_config({**asked, "allocator": "default"}), said)
+    assert config.allocator == "default"
+    assert "the prediction is of allocator=compact: the run may pass its budget" in said.file.getvalue()
+
+
 def test_a_run_that_passes_its_budget_is_stopped_with_a_checkpoint(tmp_path, task, tiny, monkeypatch):
     def planned_for_more(config, console):
         chosen, found = within_budget(config, console)

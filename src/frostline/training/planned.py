@@ -54,6 +54,12 @@ def within_budget(
     for warning in found["warnings"]:
         console.print(f"warning: {warning}")
     asked = config.model_fields_set
+    if "allocator" in asked and config.allocator != found["plan"].get("allocator", config.allocator):
+        console.print(
+            f"warning: allocator={config.allocator} keeps some of what is freed, and the prediction is of "
+            f"allocator={found['plan']['allocator']}: the run may pass its budget. Leave allocator out.",
+            highlight=False,
+        )
     own = {key: value for key, value in found["plan"].items() if key not in asked or key in _SPLIT}
     values = json.loads(config.model_dump_json()) | own | {_EVALUATION: _evaluation(config)}
     return make_config({key: value for key, value in values.items() if value is not None}), found
