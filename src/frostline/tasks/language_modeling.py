@@ -104,13 +104,14 @@ class LanguageModeling(Task):
                 f"{data.name}: {len(tokens)} tokens to train on are less than one block of max_length={length}; give "
                 f"more text, or say max_length={max(2, len(tokens))} or less."
             )
-        notes = [f"Blocks of {length} tokens to train on: {len(train):,}."]
+        order: Sequence[int] = range(min(len(train), config.max_train or len(train)))
+        of_all = f" of {len(train):,}" if len(order) < len(train) else ""
+        notes = [f"Blocks of {length} tokens to train on: {len(order):,}{of_all}."]
         left = len(tokens) - len(train) * length
         if left:
             notes.append(f"The last {left} tokens of the training text are less than a block and were left out.")
         if unknown:
             notes.append(f"{unknown:,} tokens of the training text are unknown to the model's tokenizer.")
-        order: Sequence[int] = range(min(len(train), config.max_train or len(train)))
         held = [_blocks(loaded, text, length) for text in data.validation["text"]]
         if not sum(map(len, held)):
             raise DataError(f"{data.name}: the validation text holds no token that follows another; give more text.")
