@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from frostline.errors import ConfigError
-from frostline.model_configs import set_image_size
+from frostline.model_configs import of_images, set_image_size
 from frostline.models import Loaded
 
 
@@ -72,12 +72,13 @@ def fitted(name: str, loaded: Loaded, image_size: int | None) -> Loaded:
         set_processor_size(loaded.processor, image_size)
     blank = Image.new("RGB", (40, 30))
     channels, height, width = loaded.processor(blank, return_tensors="pt")["pixel_values"].shape[1:]
-    wanted = getattr(loaded.model.config, "num_channels", 3)
+    config = of_images(loaded.model.config)
+    wanted = getattr(config, "num_channels", 3)
     if channels != wanted or height != width or image_size not in (None, height):
         raise ConfigError(
             f"model {name!r} reads square images of {wanted} channels, and its image processor gives {channels} "
             f"channels of {height} x {width} pixels; mend its preprocessor_config.json."
         )
-    if loaded.model.config.image_size in (height, [height, height], (height, height)):
+    if getattr(config, "image_size", height) in (height, [height, height], (height, height)):
         return loaded
     return replace(loaded, model=resized(name, loaded.model, height))

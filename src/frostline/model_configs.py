@@ -57,6 +57,11 @@ def reads_images(config: Any) -> bool:
     return type(config) in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING and not reads_texts(config)
 
 
+def of_images(config: Any) -> Any:
+    """Return the part of a config that speaks of images: of a model of texts and images (CLIP) a config of its own."""
+    return getattr(config, "vision_config", config)
+
+
 def set_image_size(name: str, config: Any, image_size: int) -> None:
     """Change the height and width of the images that a model with this config reads.
 
@@ -68,8 +73,10 @@ def set_image_size(name: str, config: Any, image_size: int) -> None:
     Raises:
         ConfigError: the model reads no images, or the size is no multiple of its patches'.
     """
+    config = of_images(config)
     if not hasattr(config, "image_size"):
-        raise ConfigError(f"model {name!r} ({config.model_type}) reads texts: it has no image size; leave it out.")
+        why = "reads images of any size" if reads_images(config) else "reads texts"
+        raise ConfigError(f"model {name!r} ({config.model_type}) {why}: it has no image size; leave it out.")
     patch = getattr(config, "patch_size", 1)
     patches = tuple(patch) if isinstance(patch, (list, tuple)) else (patch,)
     if image_size < 1 or any(image_size % side for side in patches):

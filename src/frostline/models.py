@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from frostline.errors import ConfigError
@@ -42,7 +42,10 @@ def in_evaluation(model: Any) -> Any:
 
 
 def quiet() -> None:
-    """Leave the talking to us: no progress bars and no notes on loading from transformers."""
+    """Leave the talking to us: no progress bars, and no notes on loading from transformers."""
+    import datasets
+
+    datasets.disable_progress_bars()
     log: Any = transformers_logging
     log.set_verbosity_error()
     log.disable_progress_bar()
@@ -68,7 +71,8 @@ def load_classifier(name: str, label_names: Sequence[str] | None = None) -> Load
     Raises:
         ConfigError: there is no such model, or it cannot be loaded for classification.
     """
-    return pads(load_pretrained(name, AutoModelForSequenceClassification, _tokenizer, label_names, "classification"))
+    factory = AutoModelForSequenceClassification
+    return pads(load_pretrained(name, factory, _tokenizer, label_names, "classification"))
 
 
 def load_pretrained(
@@ -102,8 +106,14 @@ def load_pretrained(
     try:
         processor = read_processor(source)
         model, loading = factory.from_pretrained(
-            source, output_loading_info=True, dtype=torch.float32, **_head(label_names), **options
-        )  # weights in sixteen bits would lose most of what a step adds to them
+            source,
+            output_loading_info=True,
+            dtype=torch.float32,  # weights in sixteen bits would lose most of what a step adds to them
+            ignore_mismatched_sizes=label_names is not None,
+            **_head(label_names),
+            **options,
+        )
+        known = AutoConfig.from_pretrained(source).id2label or {}
     except Exception as error:  # from_pretrained raises a dozen types; each says what was wrong
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ConfigError(
@@ -116,6 +126,8 @@ def load_pretrained(
     lost = {*loading["missing_keys"], *(entry[0] for entry in loading["mismatched_keys"])}
     head_needed = label_names is None if new_head is None else not new_head
     _require_weights(name, model, lost, purpose, head_needed=head_needed)
+    if label_names and not loading["mismatched_keys"]:
+        _in_order(model, [str(known[index]) for index in sorted(known)], label_names)
     return Loaded(model, processor, _sha256(Path(source), model))
 
 
@@ -131,6 +143,23 @@ def _head(label_names: Sequence[str] | None) -> dict[str, Any]:
             "problem_type": "single_label_classification",
         }
     return {} if label_names is None else {"num_labels": 1, "problem_type": "regression"}
+
+
+@torch.no_grad()
+def _in_order(model: Any, known: Sequence[str], label_names: Sequence[str]) -> None:
+    """Put the rows of a head that comes with the model in the order of the classes, where they are the same ones."""
+    there, wanted = ([name.casefold() for name in names] for names in (known, label_names))
+    if there == wanted or sorted(there) != sorted(wanted) or len(set(there)) < len(there):
+        return
+    order = [there.index(name) for name in wanted]
+    body = f"{model.base_model_prefix}."
+    layers = [
+        module
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and module.out_features == len(order) and not name.startswith(body)
+    ]
+    for value in layers[-1].parameters() if layers else ():
+        value.copy_(value[order])
 
 
 def pads(loaded: Loaded, side: str | None = None) -> Loaded:
@@ -184,6 +213,8 @@ def require_tokens(loaded: Loaded, rows: Iterable[Sequence[int]]) -> None:
 def longest_text(model: Any) -> int | None:
     """Return how many tokens the model has positions for, None if it is not limited."""
     limit: int | None = getattr(model.config, "max_position_embeddings", None)
+    if limit is not None and limit < 1:  # XLNet says -1 for no limit
+        return None
     for name, module in model.named_modules():
         padding = getattr(module, "padding_idx", None)
         if name.endswith(".position_embeddings") and limit is not None and padding is not None:

@@ -48,6 +48,17 @@ def test_run_learns_and_says_what_it_is(learnt: dict[str, Any], steps: Any) -> N
     assert "pipeline_tag: image-classification" in card
 
 
+def test_the_images_of_a_model_of_texts_and_images(train: Any, pictures: Path, vit: Path, tmp_path: Path) -> None:
+    from transformers import AutoImageProcessor, CLIPConfig, CLIPForImageClassification
+
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "num_hidden_layers": 2}
+    vision = {**sizes, "image_size": 16, "patch_size": 8}
+    CLIPForImageClassification(CLIPConfig(vision_config=vision)).save_pretrained(tmp_path / "clip")
+    AutoImageProcessor.from_pretrained(vit, backend="pil").save_pretrained(tmp_path / "clip")
+    found = train(tmp_path / "run", model=str(tmp_path / "clip"), data=str(pictures), max_steps=2)
+    assert found["plan"]["model"] == "CLIPForImageClassification"
+
+
 def test_eval_and_predict_agree_with_the_run(command: Any, learnt: dict[str, Any], pictures: Path) -> None:
     folder, held = learnt["folder"], pictures / "validation"
     own = json.loads(command("eval", folder, "--json").stdout)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from frostline.methods import names
 from tiny_words import BAD, GOOD, PLAIN
@@ -86,6 +87,25 @@ def test_questions_without_an_answer(train: Any, squad: Path, tmp_path: Path) ->
     assert {"has_answer_f1", "has_answer_exact", "no_answer"} < found.keys()
     assert found["no_answer"] > 0.3
     assert found["squad_f1"] > 0.5
+
+
+def test_a_model_from_elsewhere_may_be_silent_where_questions_have_no_answer(
+    command: Any, learnt: Path, squad: Path, tmp_path: Path
+) -> None:
+    from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+
+    model = AutoModelForQuestionAnswering.from_pretrained(learnt)
+    tokenizer = AutoTokenizer.from_pretrained(learnt)
+    del model.config.question_answering
+    with torch.no_grad():
+        hidden = model.base_model(**tokenizer("the", "day cat was kind", return_tensors="pt")).last_hidden_state[0]
+        model.qa_outputs.weight.copy_(hidden[0] - hidden[1:].mean(0))  # the first token scores best: no answer
+    model.save_pretrained(tmp_path / "elsewhere")
+    tokenizer.save_pretrained(tmp_path / "elsewhere")
+    found = json.loads(command("eval", tmp_path / "elsewhere", "--data", squad / "silent.json", "--json").stdout)
+    assert found["no_answer"] > 0
+    lines = command("predict", tmp_path / "elsewhere", "--data", squad / "dev.json").stdout.splitlines()
+    assert all(json.loads(line)["answer"] for line in lines)  # each has one there
 
 
 @pytest.mark.parametrize("method", [name for name in names() if name != "full"])

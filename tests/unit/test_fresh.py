@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, ViTImageProcessorPil
 
 from frostline.errors import ConfigError
 from frostline.fresh import at_depth, fresh_config, head_to_pretrain, with_labels, write_fresh
+from frostline.heads import CLASSIFICATION
 from frostline.tasks.characters import character_tokenizer
 from frostline.training.pretraining import make_pretraining
 
@@ -56,6 +58,23 @@ def test_depth_changes_the_blocks_alone() -> None:
     assert config.n_layer == 3
     with pytest.raises(ConfigError, match="'swin' does not say by one number how many blocks"):
         at_depth(fresh_config({"type": "swin"}), 2)
+
+
+def test_a_backbone_of_another_depth_has_other_stages() -> None:
+    sizes = {"hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 3}
+    changed = at_depth(fresh_config({"type": "dinov2", **sizes}), 2)
+    assert (changed.num_hidden_layers, changed.hidden_size) == (2, 16)
+    assert changed.stage_names == ["stem", "stage1", "stage2"]
+    assert changed.out_features == ["stage2"]
+
+
+def test_a_type_with_two_classifiers_has_the_usual_one(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32, "num_hidden_layers": 1}
+    config = fresh_config({"type": "deit", **sizes, "image_size": 16, "patch_size": 8})
+    processor = ViTImageProcessorPil(size={"height": 16, "width": 16})
+    write_fresh(config, CLASSIFICATION, processor, tmp_path / "deit", 0)
+    made = json.loads((tmp_path / "deit" / "config.json").read_text())
+    assert made["architectures"] == ["DeiTForImageClassification"]
 
 
 def test_folder_holds_a_random_model_by_its_seed(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,8 @@ def test_folder_with_its_own_validation(tmp_path: Path, name: str) -> None:
     fill(tmp_path / "pets" / name, 2)
     (tmp_path / "pets" / "train" / "cat" / ".hidden").touch()
     (tmp_path / "pets" / "train" / "Thumbs.db").touch()
+    (tmp_path / "pets" / "train" / "cat" / ".checkpoints").mkdir()
+    picture("white").save(tmp_path / "pets" / "train" / "cat" / ".checkpoints" / "0.png")
     data = read(tmp_path / "pets")
     assert (len(data.train), len(data.validation)) == (12, 6)
     assert data.label_names == ("cat", "dog 2", "dog 10")
@@ -163,6 +166,19 @@ def test_folders_that_cannot_be_learnt_from(tmp_path: Path) -> None:
         read(tmp_path / "unseen")
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_images_that_other_libraries_wrote(tmp_path: Path, whole: bool) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    content = [(fill(tmp_path / "pets") / "cat" / f"{index}.png").read_bytes() for index in range(1)] * 8
+    column = content if whole else [{"bytes": bytes, "path": None} for bytes in content]
+    pq.write_table(pa.table({"image": column, "label": ["low", "high"] * 4}), tmp_path / "t.parquet")
+    data = read(tmp_path / "t.parquet")
+    assert len(data.train) + len(data.validation) == 8
+    assert data.train["image"][0]["bytes"] == content[0]
+
+
 def test_sources_and_keys_that_cannot_be(tmp_path: Path) -> None:
     for source in ("acceptability", str(tmp_path / "gone"), "gone.parquet"):
         with pytest.raises(DataError, match="there is no such file or folder of images"):
@@ -177,6 +193,9 @@ def test_sources_and_keys_that_cannot_be(tmp_path: Path) -> None:
         read(pets, text="x")
     with pytest.raises(DataError, match="validation is what is trained on"):
         read(pets, validation=str(pets))
+    shutil.copytree(pets, tmp_path / "copy")
+    with pytest.raises(DataError, match="copy: validation is what is trained on, or a copy"):
+        read(pets, validation=str(tmp_path / "copy"))
     with pytest.raises(DataError, match="there is no file or folder 'gone'"):
         read(pets, validation="gone")
     with pytest.raises(ConfigError, match="task=regression is for texts"):

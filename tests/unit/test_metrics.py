@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from frostline.errors import ConfigError
+from frostline.errors import ConfigError, DataError
 from frostline.tasks.metrics import METRICS, decisions, get_metric, squad_f1
 
 LABELS = np.array([1, 1, 1, 0, 0, 0, 0, 1])
@@ -25,6 +25,11 @@ def test_every_metric_of_classes_names_itself_first_and_gives_accuracy(name: str
     assert next(iter(scores)) == name
     assert scores["accuracy"] == 6 / 8
     assert all(type(score) is float for score in scores.values())
+
+
+def test_texts_without_a_token_that_follows_cannot_be_scored() -> None:
+    with pytest.raises(DataError, match="nothing to score"):
+        METRICS["perplexity"](np.zeros((2, 3)), None)
 
 
 def test_matthews_is_the_correlation_of_predictions_and_labels() -> None:

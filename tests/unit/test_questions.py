@@ -23,6 +23,11 @@ def squad(*entries: tuple[str, list[tuple[str, int]]], context: str = PASSAGE, t
     return {"version": "1.1", "data": [{"title": title, "paragraphs": [{"context": context, "qas": asked}]}]}
 
 
+def said(content: dict[str, Any], *, impossible: bool) -> dict[str, Any]:
+    content["data"][0]["paragraphs"][0]["qas"][0]["is_impossible"] = impossible
+    return content
+
+
 def write(path: Path, content: Any) -> Path:
     path.write_text(content if isinstance(content, str) else json.dumps(content))
     return path
@@ -35,6 +40,8 @@ def test_answers_are_where_they_are_said_to_be_or_at_the_nearest_place(tmp_path:
     assert where.starts == (20, 52)
     assert where.article == "Tower"
     assert when.answers == when.starts == ()
+    behind = squad(("Where?", [("Paris", 20 - len(PASSAGE))]))  # Python counts such a place from the end
+    assert read_file(write(tmp_path / "q.json", behind)).questions[0].starts == (20,)
 
 
 def test_a_folder_brings_its_validation_file(tmp_path: Path) -> None:
@@ -68,6 +75,13 @@ def test_a_folder_brings_its_validation_file(tmp_path: Path) -> None:
         (squad((" ", [])), "a question is empty"),
         (squad(("Where?", [("", 3)])), "an answer to 'Where.' is empty"),
         ({"data": []}, "there are no questions"),
+        ("[" * 100_000, "it is nested too deeply"),
+        (squad(("Where \ud83d?", [])), "holds what no UTF-8 can hold"),
+        (
+            said(squad(("Where?", [("Paris", 20)])), impossible=True),
+            "has 1 answers, and is_impossible is True",
+        ),
+        (said(squad(("Where?", [])), impossible=False), "'Where.' has no answer, and is_impossible is False"),
     ],
 )
 def test_bad_files_are_refused(tmp_path: Path, content: Any, message: str) -> None:
@@ -83,6 +97,8 @@ def test_bad_sources_are_refused(tmp_path: Path) -> None:
         read_train(str(tmp_path / "nothing.json"), None)
     with pytest.raises(DataError, match=r"no validation.* or dev.* or test.* here, which holds train.json"):
         read_evaluation(str(tmp_path))
+    with pytest.raises(DataError, match="questions are not read from a table"):
+        read_file(tmp_path / "q.parquet")
     write(tmp_path / "train-2.json", squad(("When?", [])))
     with pytest.raises(DataError, match=r"train-2.json and train.json could each be the split"):
         read_train(str(tmp_path), "split")

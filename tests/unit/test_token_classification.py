@@ -62,6 +62,15 @@ def test_columns_are_read_as_conll_writes_them(tmp_path: Path) -> None:
     assert found.lines == (3, 8)
 
 
+def test_words_may_have_blanks_between_tabs_and_blanks_of_other_kinds(tmp_path: Path) -> None:
+    text = "New York\tB-LOC\nis \t O\n\n10\u00a0000\tO\n\x0c\tO\n"
+    found = read(write(tmp_path, a=text) / "a.txt", "a", tags_needed=True)
+    assert found.words == (("New York", "is"), ("10\u00a0000", "\x0c"))
+    assert found.tags == (("B-LOC", "O"), ("O", "O"))
+    found = read(write(tmp_path, a="10\u00a0000 O\nfrancs  O\n") / "a.txt", "a", tags_needed=True)
+    assert found.words == (("10\u00a0000", "francs"),)
+
+
 def test_older_writing_is_rewritten(tmp_path: Path) -> None:
     """IOB1: entities begin with I-, and with B- only behind one of their own type."""
     text = "a I-PER\nb I-PER\nc B-PER\nd O\ne I-LOC\nf I-PER\n"

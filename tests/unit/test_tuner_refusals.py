@@ -13,6 +13,7 @@ from tiny_models import (
     METHOD_IDS,
     METHOD_SETTINGS,
     assert_same_weights,
+    batch,
     make_optimizer,
     tiny_bert,
     weights,
@@ -60,6 +61,27 @@ def test_a_model_that_is_compiled_later_is_refused_before_it_trains(attached: bo
     model.compile()
     with pytest.raises(UnsupportedModel, match="compiled"):
         tuner.before_step() if attached else tuner.attach(optimizer)
+
+
+@pytest.mark.parametrize("storage", ["exact", "lossless"])
+def test_a_model_that_is_wrapped_to_be_compiled_later_is_refused_when_it_runs(storage: str) -> None:
+    model: Any = tiny_bert()
+    tuner = prepare(model, "layers", count=1, storage=storage)
+    tuner.attach(torch.optim.SGD(tuner.candidate_parameters(), lr=0.1))
+    tuner.before_step()
+    with pytest.raises(UnsupportedModel, match="compiled"):
+        torch.compile(model, backend="eager")(**batch())
+    torch._dynamo.reset()
+    tuner.finish()
+    torch.compile(model, backend="eager")(**batch())
+    torch._dynamo.reset()
+
+
+def test_a_weight_that_full_fine_tuning_does_not_find_is_named() -> None:
+    model: Any = tiny_bert()
+    model.attic = torch.nn.Linear(2, 2)
+    with pytest.warns(UserWarning, match=r"attic\.weight, attic\.bias: not used .* give a batch that uses it"):
+        prepare(model, "full")
 
 
 @every_method

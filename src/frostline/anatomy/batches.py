@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from frostline.errors import ConfigError, UnsupportedModel
 from frostline.heads import LANGUAGE_MODELING, QUESTION_ANSWERING, TOKEN_CLASSIFICATION, head_of
+from frostline.model_configs import of_images
 
 LABELS = frozenset({"labels", "start_positions", "end_positions"})
 """Arguments of a forward pass that only its loss reads."""
@@ -55,9 +56,10 @@ def example_batch(
         if getattr(config, "is_encoder_decoder", False):
             _end_texts(tokens, getattr(config, "eos_token_id", None))
         batch = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
-    elif wanted == "pixel_values" and hasattr(config, "image_size"):
+    elif wanted == "pixel_values" and hasattr(of_images(config), "image_size"):
         if length is not None:
             raise ConfigError(f"{type(model).__name__} reads images: it has an image size, and no sequence length.")
+        config = of_images(config)
         size = config.image_size
         height, width = size if isinstance(size, (list, tuple)) else (size, size)
         pixels = torch.zeros(batch_size, getattr(config, "num_channels", 3), height, width)

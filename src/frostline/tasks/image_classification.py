@@ -101,7 +101,6 @@ class ImageClassification(ClassTask):
             _image_processor,
             label_names,
             "classification of images",
-            ignore_mismatched_sizes=label_names is not None,
         )
         return fitted(name, loaded, config.image_size if config is not None else None)
 
@@ -128,8 +127,11 @@ class ImageClassification(ClassTask):
         return {"image_size": config.image_size}
 
     def tokens(self, inputs: Inputs, model: Any) -> int:
-        """Return how many patches a batch holds."""
-        pixels, patch = inputs["pixel_values"], model.config.patch_size
+        """Return how many patches a batch holds; images, where the model makes none of one size."""
+        from frostline.model_configs import of_images
+
+        pixels = inputs["pixel_values"]
+        patch = getattr(of_images(model.config), "patch_size", pixels.shape[-2:])
         height, width = patch if isinstance(patch, (list, tuple)) else (patch, patch)
         return int(pixels.shape[0] * (pixels.shape[2] // height) * (pixels.shape[3] // width))
 

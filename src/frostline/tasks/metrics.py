@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from frostline.errors import ConfigError, nearest
+from frostline.errors import ConfigError, DataError, nearest
 from frostline.tasks import correlation
 from frostline.tasks.kinds import Kind
 
@@ -149,6 +149,8 @@ def perplexity(outputs: NDArray[np.floating[Any]], labels: Any) -> Scores:
         labels: not looked at: a text's labels are its own tokens.
     """
     loss, right, tokens = outputs.reshape(-1, 3).sum(0).tolist()
+    if not tokens:
+        raise DataError("no token follows another in any of the texts: there is nothing to score; give longer texts.")
     mean = loss / tokens
     # A float64 ends near exp(709); a model so far off has diverged.
     return {"perplexity": math.exp(mean) if mean < 709 else math.inf, "token_accuracy": right / tokens}

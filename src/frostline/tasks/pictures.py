@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -36,7 +37,7 @@ def open_picture(picture: Mapping[str, Any], place: str) -> Image:
         with Image.open(source) as opened:
             opened.load()
             return _rgb(ImageOps.exif_transpose(opened), place)
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error, Image.DecompressionBombError) as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DataError(f"{place}: the image cannot be decoded ({first}); replace it or take it away.") from error
 

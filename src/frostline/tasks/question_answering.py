@@ -107,8 +107,8 @@ class QuestionAnswering(Task):
             "unanswerable": any(not answers for answers in data.train["label"]),
         }
         setattr(loaded.model.config, _OWN, own)
-        train = _windows(loaded, data.train, own)
-        validation = _windows(loaded, data.validation, own).longest_first()
+        train = _windows(loaded, data.train, own, settable=True)
+        validation = _windows(loaded, data.validation, own, settable=True).longest_first()
         contexts = list(data.validation["context"])
 
         def rows(found: Windows, split: datasets.Dataset) -> datasets.Dataset:
@@ -120,15 +120,18 @@ class QuestionAnswering(Task):
 
         encoded = rows(train, data.train)
         missed = _missed(train, encoded, data.train)
+        notes = [f"{len(data.train):,} questions make {len(encoded):,} windows of {config.max_length} tokens at most."]
+        if missed:
+            notes.append(f"{missed:,} answers are cut by every window of their passage; raise stride.")
+        silent = sum(not answers for answers in data.validation["label"])
+        if silent and not own["unanswerable"]:
+            notes.append(f"{silent:,} questions of validation have no answer; none of train is such, so all get one.")
         return Encoded(
             encoded,
             rows(validation, data.validation),
             DataCollatorWithPadding(loaded.processor),
             [len(ids) for ids in encoded["input_ids"]],
-            (
-                f"{len(data.train):,} questions make {len(encoded):,} windows of {config.max_length} tokens at most.",
-                *((f"{missed:,} answers are cut by every window of their passage; raise stride.",) if missed else ()),
-            ),
+            tuple(notes),
             outputs=outputs,
         )
 
@@ -147,6 +150,8 @@ class QuestionAnswering(Task):
 
         length = max_length or min(longest_text(loaded.model) or 384, 384)
         own = {"max_length": length, "stride": length // 3, "null_threshold": 0.0, "unanswerable": False}
+        if "label" in rows.column_names:  # a model from elsewhere is asked as the questions are
+            own["unanswerable"] = any(not answers for answers in rows["label"])
         own |= getattr(loaded.model.config, _OWN, {})
         found = _windows(loaded, rows, own).longest_first()
         model = in_evaluation(loaded.model)
@@ -206,7 +211,7 @@ def _by_article(
     return [q for q in questions if q.article not in held], [q for q in questions if q.article in held]
 
 
-def _windows(loaded: Loaded, rows: datasets.Dataset, own: Mapping[str, Any]) -> Windows:
+def _windows(loaded: Loaded, rows: datasets.Dataset, own: Mapping[str, Any], *, settable: bool = False) -> Windows:
     from frostline.models import require_positions, require_tokens
     from frostline.tasks.spans import windows
 
@@ -216,11 +221,13 @@ def _windows(loaded: Loaded, rows: datasets.Dataset, own: Mapping[str, Any]) -> 
     questions = [len(ids) for ids in loaded.processor(list(rows["question"]), add_special_tokens=False)["input_ids"]]
     longest = max(questions)
     if longest + special + stride >= length:
-        raise ConfigError(
+        why = (
             f"max_length={length} leaves no room for a passage beside a question of {longest} tokens and a stride of "
-            f"{stride}: {rows['question'][questions.index(longest)]!r}. Say "
-            f"max_length={longest + special + stride + 1} or more, or a smaller stride."
+            f"{stride}: {rows['question'][questions.index(longest)]!r}."
         )
+        if settable:
+            raise ConfigError(f"{why} Say max_length={longest + special + stride + 1} or more, or a smaller stride.")
+        raise DataError(f"{why} The model was trained so; shorten the question, or leave it out.")
     found = windows(loaded.processor, rows["question"], rows["context"], length, stride)
     require_tokens(loaded, found.inputs["input_ids"])
     return found

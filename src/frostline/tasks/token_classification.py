@@ -95,7 +95,6 @@ class TokenClassification(Task):
             tokenizer_of_words,
             label_names,
             "classification of tokens",
-            ignore_mismatched_sizes=label_names is not None,
         )
         if not found.processor.is_fast:
             raise ConfigError(f"model {name!r} has a slow tokenizer, which does not say which word a token is of.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -73,7 +74,8 @@ def make_pretraining(values: Mapping[str, Any]) -> Pretraining:
     positions = type(config).attribute_map.get("max_position_embeddings", "max_position_embeddings")
     train = make_config({**DEFAULTS, **rest, **DECIDED, "task": head, "model": str(model["type"])})
     if head == LANGUAGE_MODELING:
-        if hasattr(config, positions) and not {positions, "max_position_embeddings"} & set(model):
+        known = {field.name for field in dataclasses.fields(config)}
+        if positions in known and not {positions, "max_position_embeddings"} & set(model):
             setattr(config, positions, train.max_length)
     elif train.image_size is not None:
         config.image_size = train.image_size

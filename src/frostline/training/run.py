@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import datasets
 from rich.console import Console
 from safetensors import SafetensorError
 from transformers import TrainerCallback
@@ -52,7 +51,6 @@ def run(
     Raises:
         FrostlineError: see `errors`; `Interrupted` after Ctrl-C, with a checkpoint written.
     """
-    datasets.disable_progress_bars()
     quiet()
     if resume and overwrite:
         raise ConfigError("resume and overwrite contradict each other: go on with the run, or start it anew.")

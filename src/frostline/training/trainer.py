@@ -99,10 +99,14 @@ def require_usable(config: TrainConfig, folder: Path) -> None:
     ):
         if value not in known:
             raise ConfigError(f"{key}={value!r} is unknown to transformers{nearest(value, known)}")
+    try:
+        arguments = training_arguments(config, folder)
+    except ValueError as error:  # of two settings together; transformers says which
+        raise ConfigError(f"transformers refuses these settings: {error}") from error
     probe: Any = nn.Linear(1, 1)
     key, value = "optim", config.optim
     try:
-        make, options = Trainer.get_optimizer_cls_and_kwargs(training_arguments(config, folder), probe)
+        make, options = Trainer.get_optimizer_cls_and_kwargs(arguments, probe)
         optimizer = make(probe.parameters(), **options)
         for parameter in probe.parameters():
             parameter.grad = torch.zeros_like(parameter)

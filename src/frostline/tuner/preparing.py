@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -65,10 +66,17 @@ def prepare(
     if is_prepared(model):
         raise PlanError("this model is prepared already; call finish() on its tuner first.")
     require_plain(model)
+    found = discover(model, example) if anatomy is None else anatomy
+    if found.unused and cls.name == "full":
+        warnings.warn(
+            f"{', '.join(found.unused)}: not used in the forward pass that was traced, so frozen, though all weights "
+            "are to train. If it is used in yours, give a batch that uses it as example=.",
+            stacklevel=2,
+        )
     return Tuner(
         model,
         chosen,
-        discover(model, example) if anatomy is None else anatomy,
+        found,
         optimizer_state=optimizer_state,
         storage=storage,
         fused_backward=fused_backward,

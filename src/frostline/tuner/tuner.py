@@ -18,7 +18,7 @@ from frostline.storage.finite import require_finite
 from frostline.tuner.fused_backward import FusedBackward
 from frostline.tuner.optimizer_state import OptimizerState
 from frostline.tuner.processes import require_alone
-from frostline.tuner.wrapping import require_plain
+from frostline.tuner.wrapping import refuse_compilation, require_plain
 
 if TYPE_CHECKING:
     from frostline.tuner.callback import TunerCallback
@@ -98,6 +98,7 @@ class Tuner:
             except FrostlineError:
                 self._abandon()
                 raise
+        self._watches.append((model.register_forward_pre_hook(refuse_compilation).remove, lambda: None))
         self._active: frozenset[str] | None = None  # none applied yet: the optimizer is still to be made
         _prepared.add(model)
 

@@ -6,6 +6,7 @@ Tjong Kim Sang and De Meulder, "Introduction to the CoNLL-2003 Shared Task", CoN
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,8 +88,10 @@ def read(path: Path, name: str, *, tags_needed: bool) -> Sentences:
     """Read a file; without `tags_needed` its lines may be words alone, and tags are left out."""
     sentences: list[list[tuple[int, list[str]]]] = [[]]
     width: int | None = None
-    for number, line in enumerate(read_text(path).splitlines(), 1):
-        cells = line.split()
+    if path.suffix.lower() in (".csv", ".json", ".jsonl", ".parquet"):
+        raise DataError(f"{path}: words with tags are not read from such a file; {_WANTED}.")
+    for number, line in enumerate(re.split("\r\n|\r|\n", read_text(path)), 1):
+        cells = _cells(line)
         if not cells or cells[0] == _DOCUMENT:
             sentences.append([])
             continue
@@ -96,6 +99,8 @@ def read(path: Path, name: str, *, tags_needed: bool) -> Sentences:
             width = len(cells)
             if tags_needed and width < 2:
                 raise DataError(f"{path}, line {number}: {line!r} is a word without a tag; {_WANTED}.")
+        if not cells[0]:
+            raise DataError(f"{path}, line {number}: {line!r} has no word; mend it.")
         if len(cells) != width:
             raise DataError(f"{path}, line {number}: {len(cells)} columns where the lines above have {width}; mend it.")
         sentences[-1].append((number, cells))
@@ -110,6 +115,15 @@ def read(path: Path, name: str, *, tags_needed: bool) -> Sentences:
         tuple(tuple(cells[0] for _, cells in sentence) for sentence in found),
         tuple(map(tuple, tags)),
         lines,
+    )
+
+
+def _cells(line: str) -> list[str]:
+    """Return a line's columns, between tabs where there are any, which a word with a blank in it needs, else blanks."""
+    if not line.strip(" \t"):
+        return []
+    return (
+        [cell.strip(" ") for cell in line.strip(" ").split("\t")] if "\t" in line else re.split(" +", line.strip(" "))
     )
 
 

@@ -66,7 +66,8 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _files(folder: Path, *, deep: bool) -> list[Path]:
-    there = sorted(path for path in (folder.rglob("*") if deep else folder.iterdir()) if not path.name.startswith("."))
+    paths = folder.rglob("*") if deep else folder.iterdir()
+    there = sorted(p for p in paths if not any(part.startswith(".") for part in p.relative_to(folder).parts))
     for path in there:
         _require_target(path)
     found = [path for path in there if path.is_file() and path.name.lower() not in _OF_FILE_MANAGERS]

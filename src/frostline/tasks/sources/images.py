@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from frostline.errors import DataError, nearest
 from frostline.tasks.sources import hub
@@ -38,7 +38,7 @@ class AskedImages:
 
 
 def read_train(source: str, asked: AskedImages, validation: str | None) -> tuple[Rows, Rows | None]:
-    """Read training rows, and validation rows where there are any to be read.
+    """Read training rows, and validation rows where there are any to be read, which must not be the same.
 
     Args:
         source: a folder, a Parquet file, or a Hub name.
@@ -49,8 +49,17 @@ def read_train(source: str, asked: AskedImages, validation: str | None) -> tuple
         Rows whose `texts` are images, each {"bytes", "path"}; validation rows are None where some are to be split off.
 
     Raises:
-        DataError: the source is not recognised or cannot be read.
+        DataError: the source is not recognised or cannot be read, or validation is what is trained on, or a copy.
     """
+    train, held = _sides(source, asked, validation)
+    if held is not None and len(held.texts) == len(train.texts) and digest([held]) == digest([train]):
+        raise DataError(
+            f"{held.origin}: validation is what is trained on, or a copy, so its score would say nothing; name another."
+        )
+    return train, held
+
+
+def _sides(source: str, asked: AskedImages, validation: str | None) -> tuple[Rows, Rows | None]:
     path = _existing(source)
     if path is None:
         splits = hub.splits_of(source)
@@ -58,12 +67,12 @@ def read_train(source: str, asked: AskedImages, validation: str | None) -> tuple
             raise DataError(f"{source}: there is no split 'train'{nearest('train', splits)}; name another data set")
         name = next((name for name in hub.VALIDATION if name in splits), None)
         own = None if name is None or validation is not None else _split(source, name, splits[name], asked)
-        return _split(source, "train", splits["train"], asked), own or _held(validation, source, asked)
+        return _split(source, "train", splits["train"], asked), own or _held(validation, asked)
     inner = split_folder(path, _TRAIN) if path.is_dir() else None
     if inner is not None and validation is None:
         found = split_folder(path, _EVALUATION)
         return _read(inner, asked), None if found is None else _read(found, asked)
-    return _read(inner or path, asked), _held(validation, str(inner or path), asked)
+    return _read(inner or path, asked), _held(validation, asked)
 
 
 def digest(parts: Sequence[Rows]) -> str:
@@ -102,7 +111,7 @@ def _existing(source: str) -> Path | None:
     raise DataError(f"{source!r}: there is no such file or folder of images. {LAYOUTS}")
 
 
-def _held(validation: str | None, train: str, asked: AskedImages) -> Rows | None:
+def _held(validation: str | None, asked: AskedImages) -> Rows | None:
     if validation in (None, SPLIT):
         return None
     assert validation is not None
@@ -112,8 +121,6 @@ def _held(validation: str | None, train: str, asked: AskedImages) -> Rows | None
             f"validation: there is no file or folder {validation!r}; check the path, or say {SPLIT!r} to split some "
             "images off train"
         )
-    if os.path.exists(train) and path.samefile(train):
-        raise DataError(f"{path}: validation is what is trained on, so its score would say nothing; name another.")
     return _read(path, asked)
 
 
@@ -140,24 +147,39 @@ def _from_table(
     import datasets
 
     names: Sequence[str] = table.column_names
-    images = [name for name in names if isinstance(features[name], datasets.Image)]
+    images = [name for name in names if _is_picture(features[name])]
     classes = [name for name in names if isinstance(features[name], datasets.ClassLabel)]
     image = _chosen("image", asked.image, images, names, origin)
     usual = [name for name in names if name.lower() in LABELS] or classes
     label = None if asked.label is None and not usual else _chosen("label", asked.label, usual, names, origin)
     if image not in images:
-        raise DataError(f"{origin}: column {image!r} holds no images, as `datasets` writes them; name another: `image`")
+        raise DataError(
+            f"{origin}: column {image!r} holds no images, which are the bytes of files; name another: `image`"
+        )
     labels, fixed = label_column(table, features, label, origin)
     return Rows(
         origin=origin,
         name=name,
-        texts=table.column(image).to_pylist(),
+        texts=[
+            {"bytes": picture, "path": None} if isinstance(picture, bytes) else picture
+            for picture in table.column(image).to_pylist()
+        ],
         pairs=None,
         labels=labels,
         numbers=range(1, table.num_rows + 1),
         classes=fixed,
         path=path,
     )
+
+
+def _is_picture(feature: Any) -> bool:
+    """Tell whether a column holds images: as `datasets` writes them, noted as such or not, or a file's bytes alone."""
+    import datasets
+
+    binary = ("binary", "large_binary")
+    if isinstance(feature, dict):
+        return set(feature) == {"bytes", "path"} and getattr(feature["bytes"], "dtype", None) in binary
+    return isinstance(feature, datasets.Image) or getattr(feature, "dtype", None) in binary
 
 
 def _chosen(key: str, asked: str | None, found: Sequence[str], names: Sequence[str], origin: str) -> str:

@@ -13,8 +13,10 @@ from frostline.errors import DataError, nearest
 from frostline.tasks.sources import hub
 from frostline.tasks.sources.content import read_bytes, read_text
 from frostline.tasks.sources.reading import SPLIT
+from frostline.tasks.sources.rows import is_unicode
 
 _EVALUATION = ("validation", "dev", "test")
+_TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
 _WORDS = {list: "list", str: "text", int: "whole number"}
 _LAYOUTS = (
     "Understood are: SQuAD's JSON (data, paragraphs, qas), a folder with one such train*.json and one dev*.json or "
@@ -110,10 +112,14 @@ def read_file(path: Path) -> Questions:
     Raises:
         DataError: the file cannot be read, is no such JSON, or a question cannot be used; names its place.
     """
+    if path.suffix.lower() in _TABLES:
+        raise DataError(f"{path}: questions are not read from a table. {_LAYOUTS}")
     try:
         values = json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise DataError(f"{path}, line {error.lineno}: this is no JSON: {error.msg}. {_LAYOUTS}") from error
+    except RecursionError as error:
+        raise DataError(f"{path}: this is no SQuAD file: it is nested too deeply. {_LAYOUTS}") from error
     try:
         found = list(_of_json(values, str(path)))
     except (KeyError, TypeError, AttributeError) as error:
@@ -131,6 +137,12 @@ def _of_json(values: Any, where: str) -> Iterator[tuple[Question, bool]]:
                 starts = [_typed(answer["answer_start"], int, "answer_start", place) for answer in answers]
                 for key in ("context", "question"):
                     _typed((paragraph if key == "context" else entry)[key], str, f"the {key}", place)
+                impossible = entry.get("is_impossible")
+                if isinstance(impossible, bool) and "answers" in entry and impossible is bool(texts):
+                    has = f"has {len(texts)} answers" if texts else "has no answer"
+                    raise DataError(
+                        f"{place}: {entry['question']!r} {has}, and is_impossible is {impossible}; mend it."
+                    )
                 title = str(article.get("title", number))
                 known = "answers" in entry
                 yield _checked(paragraph["context"], entry["question"], texts, starts, title, place), known
@@ -175,13 +187,16 @@ def _checked(
         raise DataError(f"{place}: a question is empty; take it out.")
     if not context.strip():
         raise DataError(f"{place}: the passage of {question!r} is empty; take it out.")
+    for text in (context, question):
+        if not is_unicode(text):
+            raise DataError(f"{place}: {text[:60]!r} ... holds what no UTF-8 can hold; mend it.")
     found = []
     for answer, start in zip(answers, starts, strict=True):
         if not answer.strip():
             raise DataError(f"{place}: an answer to {question!r} is empty; a question without one has no answers.")
         places = (
             [i for i in range(len(context)) if context.startswith(answer, i)]
-            if (context[start : start + len(answer)] != answer)
+            if start < 0 or context[start : start + len(answer)] != answer
             else [start]
         )
         if not places:

@@ -85,6 +85,15 @@ def label_cells(cells: Sequence[object], origin: str, numbers: Sequence[int], un
     return names
 
 
+def is_unicode(text: str) -> bool:
+    """Tell whether a text can be written as UTF-8: JSON may hold half of a pair of surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def check(rows: Rows, *, labels_needed: bool) -> None:
     """Refuse rows that cannot be learnt from.
 
@@ -119,6 +128,8 @@ def _check_texts(rows: Rows, cells: Sequence[object], what: str) -> None:
                 f"{rows.place(index)}: the {what} is {cell!r} ({type(cell).__name__}); "
                 "write it as text, or name the right column"
             )
+        if isinstance(cell, str) and not is_unicode(cell):
+            raise DataError(f"{rows.place(index)}: the {what} is {cell!r}, which no UTF-8 can hold; mend it")
     missing = [i for i, cell in enumerate(cells) if not isinstance(cell, str) or not cell.strip()]
     _refuse(rows, missing, f"the {what} is missing")
 

@@ -191,6 +191,8 @@ def _decode(path: Path, text: str, first_line: int) -> object:
     except json.JSONDecodeError as error:
         line = first_line + error.lineno - 1
         raise DataError(f"{path}, line {line}, column {error.colno}: {error.msg}; mend the JSON there") from error
+    except RecursionError as error:
+        raise DataError(f"{path}, line {first_line}: the JSON is nested too deeply; write flat objects") from error
 
 
 def _kind(value: object) -> str:
