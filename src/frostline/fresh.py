@@ -73,12 +73,13 @@ def at_depth(config: Any, depth: int | None) -> Any:
         raise ConfigError(
             f"the model type {config.model_type!r} does not say by one number how many blocks it has; give another."
         )
-    if depth is not None and hasattr(config, "stage_names"):  # a backbone's names of its blocks follow from the depth
+    if depth is None:
+        return changed
+    if hasattr(config, "stage_names"):  # a backbone's names of its blocks follow from the depth
         own = ("stage_names", "out_features", "out_indices", "_out_features", "_out_indices")
         values = {name: value for name, value in changed.to_dict().items() if name not in own}
         return type(config).from_dict({**values, key: depth})
-    if depth is not None:
-        setattr(changed, key, depth)
+    setattr(changed, key, depth)
     return changed
 
 

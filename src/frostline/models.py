@@ -42,10 +42,7 @@ def in_evaluation(model: Any) -> Any:
 
 
 def quiet() -> None:
-    """Leave the talking to us: no progress bars, and no notes on loading from transformers."""
-    import datasets
-
-    datasets.disable_progress_bars()
+    """Leave the talking to us: no progress bars and no notes on loading from transformers."""
     log: Any = transformers_logging
     log.set_verbosity_error()
     log.disable_progress_bar()
@@ -82,7 +79,6 @@ def load_pretrained(
     label_names: Sequence[str] | None,
     purpose: str,
     new_head: bool | None = None,
-    **options: Any,
 ) -> Loaded:
     """Load a model in float32, and what makes its inputs.
 
@@ -93,7 +89,6 @@ def load_pretrained(
         label_names: classes, in order, none of them for a score; None keeps the head the model comes with.
         purpose: what it is loaded for, for messages.
         new_head: whether the head may be random weights that are yet to be trained; if None, where classes are given.
-        options: more of `from_pretrained`.
 
     Raises:
         ConfigError: there is no such model, or it cannot be loaded for the purpose.
@@ -111,9 +106,8 @@ def load_pretrained(
             dtype=torch.float32,  # weights in sixteen bits would lose most of what a step adds to them
             ignore_mismatched_sizes=label_names is not None,
             **_head(label_names),
-            **options,
         )
-        known = AutoConfig.from_pretrained(source).id2label or {}
+        known = AutoConfig.from_pretrained(source).id2label if label_names else {}
     except Exception as error:  # from_pretrained raises a dozen types; each says what was wrong
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ConfigError(

@@ -68,6 +68,12 @@ def test_a_backbone_of_another_depth_has_other_stages() -> None:
     assert changed.out_features == ["stage2"]
 
 
+@pytest.mark.parametrize("kind", ["segformer", "resnet"])
+def test_models_of_images_of_any_size_are_refused(kind: str) -> None:
+    with pytest.raises(ConfigError, match=f"'{kind}' reads images of any size"):
+        make_pretraining({"model": {"type": kind}, "data": "x", "output": "y"})
+
+
 def test_a_type_with_two_classifiers_has_the_usual_one(tmp_path: Path) -> None:
     sizes = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32, "num_hidden_layers": 1}
     config = fresh_config({"type": "deit", **sizes, "image_size": 16, "patch_size": 8})

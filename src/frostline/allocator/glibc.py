@@ -63,7 +63,7 @@ def _set() -> str | None:
         process.free.restype, process.free.argtypes = None, [ctypes.c_void_p]
         if glibc.mallopt(_M_MMAP_THRESHOLD, THRESHOLD) != 1:
             return f"mallopt refused a threshold of {THRESHOLD} bytes"
-        glibc.malloc_trim(0)  # what was freed before goes back as well
+        trim()
     except (OSError, AttributeError):
         return "it needs glibc, and this is another C library"
     # The process's malloc need not be glibc's: others take its place, by LD_PRELOAD or by being linked in.

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from frostline.errors import ConfigError, DataError
+from frostline.model_configs import of_images
 from frostline.tasks.augmentation import Augmentation, augment
 from frostline.tasks.base import Encoded, Inputs, Origin, TaskData
 from frostline.tasks.classes import ClassTask
@@ -128,8 +129,6 @@ class ImageClassification(ClassTask):
 
     def tokens(self, inputs: Inputs, model: Any) -> int:
         """Return how many patches a batch holds; images, where the model makes none of one size."""
-        from frostline.model_configs import of_images
-
         pixels = inputs["pixel_values"]
         patch = getattr(of_images(model.config), "patch_size", pixels.shape[-2:])
         height, width = patch if isinstance(patch, (list, tuple)) else (patch, patch)

@@ -101,6 +101,9 @@ def _outputs(
 
 
 def _load(folder: Path) -> tuple[dict[str, Any] | None, Task, Loaded]:
+    import datasets
+
+    datasets.disable_progress_bars()
     quiet()
     record = RunFolder(folder).record()
     if record is not None and record["status"] != "finished":

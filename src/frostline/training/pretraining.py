@@ -16,6 +16,7 @@ from frostline.config import TrainConfig, make_config
 from frostline.errors import ConfigError, FrostlineError, nearest
 from frostline.fresh import EXAMPLE, at_depth, fresh_config, head_to_pretrain, with_labels, write_fresh
 from frostline.heads import LANGUAGE_MODELING
+from frostline.model_configs import of_images, set_image_size
 from frostline.models import quiet
 from frostline.tasks import task_of
 from frostline.tasks.characters import character_tokenizer
@@ -77,8 +78,12 @@ def make_pretraining(values: Mapping[str, Any]) -> Pretraining:
         known = {field.name for field in dataclasses.fields(config)}
         if positions in known and not {positions, "max_position_embeddings"} & set(model):
             setattr(config, positions, train.max_length)
+    elif not hasattr(of_images(config), "image_size"):
+        raise ConfigError(
+            f"the model type {model['type']!r} reads images of any size; pretrain one that has a size: vit"
+        )
     elif train.image_size is not None:
-        config.image_size = train.image_size
+        set_image_size(str(model["type"]), config, train.image_size)
     return Pretraining(config, head, _depths(values.get("depths"), config), train)
 
 
@@ -145,7 +150,8 @@ def _fitted(wanted: Pretraining) -> tuple[Any, Any]:
         from transformers import ViTImageProcessorPil
 
         factory: Any = ViTImageProcessorPil  # which carries no types
-        return config, factory(size={"height": config.image_size, "width": config.image_size})
+        side = of_images(config).image_size
+        return config, factory(size={"height": side, "width": side})
     tokenizer = character_tokenizer(data.train["text"])
     config.vocab_size = len(tokenizer)
     config.pad_token_id, config.eos_token_id = tokenizer.pad_token_id, tokenizer.eos_token_id

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import datasets
 from rich.console import Console
 from safetensors import SafetensorError
 from transformers import TrainerCallback
@@ -51,6 +52,7 @@ def run(
     Raises:
         FrostlineError: see `errors`; `Interrupted` after Ctrl-C, with a checkpoint written.
     """
+    datasets.disable_progress_bars()
     quiet()
     if resume and overwrite:
         raise ConfigError("resume and overwrite contradict each other: go on with the run, or start it anew.")

@@ -31,7 +31,7 @@ from frostline.storage.tape import Tape, current_tape
 PROBABILITIES = "fixed0.8"
 
 
-@torch.compiler.disable(reason="works tile by tile, with random numbers of its own")  # type: ignore[untyped-decorator]
+@torch.compiler.disable(reason="works tile by tile, with random numbers of its own")  # type: ignore[untyped-decorator]  # torch's
 def run(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, call: Call) -> Tensor:
     """Return the output [B, H, Sq, Dv], keeping what the call says if a gradient is asked for.
 

@@ -122,9 +122,8 @@ def _cells(line: str) -> list[str]:
     """Return a line's columns, between tabs where there are any, which a word with a blank in it needs, else blanks."""
     if not line.strip(" \t"):
         return []
-    return (
-        [cell.strip(" ") for cell in line.strip(" ").split("\t")] if "\t" in line else re.split(" +", line.strip(" "))
-    )
+    line = line.strip(" ")
+    return [cell.strip(" ") for cell in line.split("\t")] if "\t" in line else re.split(" +", line)
 
 
 def digest(parts: Sequence[Sentences]) -> str:
