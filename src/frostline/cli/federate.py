@@ -21,7 +21,7 @@ def federate(
     plan_only: Annotated[bool, typer.Option("--plan", help="Say what each device would train, and stop.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the output folder's checkpoint.")] = False,
     output: Annotated[Path | None, typer.Option(help="The run folder, in place of the config's.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the plan, or each round, as a line of JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the plan, then each round, as lines of JSON.")] = False,
 ) -> None:
     """Fine-tune one model on many devices, each the layers that its limits allow (CAFF, arXiv 2411.07826)."""
     from frostline.config import read_yaml
@@ -39,9 +39,9 @@ def federate(
 
     quiet()
     planned = plan(made)
-    if as_json and plan_only:
-        print(json.dumps(_plan_record(planned)))
-    if not as_json:
+    if as_json:
+        print(json.dumps(_plan_record(planned)), flush=True)
+    else:
         _print_plan(planned)
     if plan_only:
         return
