@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from datasets import load_dataset
+from datasets import ClassLabel, load_dataset
 
 
 def main() -> None:
@@ -16,12 +16,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", type=Path)
     parser.add_argument("count", type=int, help="rows")
-    parser.add_argument("label", help="column of classes")
     parser.add_argument("target", type=Path)
     arguments = parser.parse_args()
     rows = load_dataset("parquet", data_files=str(arguments.source), split="train")
-    rows = rows.class_encode_column(arguments.label)
-    part = rows.train_test_split(train_size=arguments.count, stratify_by_column=arguments.label, seed=0)["train"]
+    label = next(name for name, feature in rows.features.items() if isinstance(feature, ClassLabel))
+    part = rows.train_test_split(train_size=arguments.count, stratify_by_column=label, seed=0)["train"]
     arguments.target.parent.mkdir(parents=True, exist_ok=True)
     part.to_parquet(arguments.target)
 
