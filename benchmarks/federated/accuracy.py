@@ -1,5 +1,6 @@
 """Who learns most under the same limits: federations of `accuracy.yaml`, one after another, each a JSON of its own.
 
+    python benchmarks/federated/accuracy.py --trials                          # of learning rates
     python benchmarks/federated/accuracy.py                                   # what is not there yet
     python benchmarks/federated/accuracy.py --only shakespeare,caff,seed0     # runs whose name has all of these words
 
@@ -16,6 +17,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -41,16 +43,14 @@ def federation(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     """
     path = folder / "federate.yaml"
     path.write_text(yaml.safe_dump(values | {"output": str(folder / "out")}), encoding="utf-8")
-    planned = frostline("federate", str(path), "--plan", "--json")
-    if planned.returncode == 3:  # no plan fits
-        return {"config": values, "refused": planned.stderr.strip().splitlines()[-1]}
-    planned.check_returncode()
-    plan = json.loads(planned.stdout)
     done = frostline("federate", str(path), "--json")
+    if done.returncode == 3:  # no plan fits
+        return {"config": values, "refused": done.stderr.strip().splitlines()[-1]}
     if done.returncode:
         raise RuntimeError(done.stderr)
+    plan, *records = map(json.loads, done.stdout.splitlines())
     rounds, upload, flops = [], 0, 0
-    for record in json.loads((folder / "out" / "rounds.json").read_text(encoding="utf-8")):
+    for record in records:
         upload += record["bytes_up"]
         flops += record["flops"]
         rounds.append({**record["metrics"], "loss": record["loss"], "upload": upload, "flops": flops})
@@ -58,43 +58,62 @@ def federation(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     return {"config": values, "depth": plan["depth"], "shares": shares, "rounds": rounds}
 
 
+def config_of(asked: dict[str, Any], task: str, limit: str, rule: str, seed: int, rate: float | None) -> dict[str, Any]:
+    """Return the config of one federation; at the rate of its task where none is given."""
+    values = {key: value for key, value in asked["tasks"][task].items() if key not in ("prepare", "rates")}
+    if rate is None:
+        rate = asked["tasks"][task]["rates"]["adapters" if rule in asked["adapters"] else "layers"]
+    values |= asked["common"] | {"fleet": asked["limits"][limit]["fleet"], "rule": rule, "seed": seed}
+    return values | asked["rules"].get(rule, {}) | {"learning_rate": rate}
+
+
 def cells(asked: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the config of every federation by its name, seed by seed."""
-    found = {}
-    for seed in range(asked["seeds"]):
-        for task, of_task in asked["tasks"].items():
-            for limit, of_limit in asked["limits"].items():
-                for rule in of_limit["rules"]:
-                    values = {key: value for key, value in of_task.items() if key != "prepare"}
-                    values |= asked["common"] | {"fleet": of_limit["fleet"], "rule": rule, "seed": seed}
-                    found[f"{task}.{limit}.{rule}.seed{seed}"] = values | asked["rules"].get(rule, {})
-    return found
+    return {
+        f"{task}.{limit}.{rule}.seed{seed}": config_of(asked, task, limit, rule, seed, None)
+        for seed in range(asked["seeds"])
+        for task in asked["tasks"]
+        for limit, of_limit in asked["limits"].items()
+        for rule in of_limit["rules"]
+    }
+
+
+def trials(asked: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the config of every trial of a learning rate by its name."""
+    tried = asked["trials"]
+    return {
+        f"{task}.{rule}.rate{rate}": config_of(asked, task, tried["limit"], rule, tried["seed"], rate)
+        for task in asked["tasks"]
+        for rule, rates in tried["rules"].items()
+        for rate in rates
+    }
 
 
 def main() -> None:
     """Run what is not there yet."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--trials", action="store_true", help="of learning rates, before the federations themselves")
     parser.add_argument("--only", default="", help="words, with commas, that a name must have")
-    parser.add_argument("--results", type=Path, default=HERE / "results" / "accuracy")
     arguments = parser.parse_args()
     asked = yaml.safe_load((HERE / "accuracy.yaml").read_text(encoding="utf-8"))
     words = [word for word in arguments.only.split(",") if word]
-    arguments.results.mkdir(parents=True, exist_ok=True)
+    results = HERE / "results" / ("trials" if arguments.trials else "accuracy")
+    results.mkdir(parents=True, exist_ok=True)
     prepared: set[str] = set()
-    for name, values in cells(asked).items():
-        target = arguments.results / f"{name}.json"
+    for name, values in (trials if arguments.trials else cells)(asked).items():
+        target = results / f"{name}.json"
         if target.is_file() or not all(word in name for word in words):
             continue
         task = name.split(".")[0]
         if task not in prepared:
             prepare(asked["tasks"][task].get("prepare", []))
             prepared.add(task)
+        began = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             record = federation(values, Path(folder))
-        target.write_text(
-            json.dumps({**record, "versions": versions(), "hardware": hardware()}, indent=1) + "\n", encoding="utf-8"
-        )
-        print(name, record.get("refused") or record["rounds"][-1], flush=True)
+        record |= {"seconds": round(time.perf_counter() - began, 1), "versions": versions(), "hardware": hardware()}
+        target.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        print(name, record.get("refused") or record["rounds"][-1], f"{record['seconds']} s", flush=True)
 
 
 def prepare(commands: list[str]) -> None:
