@@ -1,6 +1,6 @@
 """A part of a Parquet file, the same share of each class: what a server scores on after every round.
 
-    python benchmarks/federated/part.py ../shared/data/cifar/cifar10-test.parquet 1000 runs/federated/cifar10.parquet
+python benchmarks/federated/part.py ../shared/data/cifar/cifar10-test.parquet 1000 runs/federated/cifar10.parquet
 """
 
 from __future__ import annotations
