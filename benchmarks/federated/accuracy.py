@@ -60,7 +60,7 @@ def federation(values: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def config_of(asked: dict[str, Any], task: str, limit: str, rule: str, seed: int, rate: float | None) -> dict[str, Any]:
     """Return the config of one federation; at the rate of its task where none is given."""
-    values = {key: value for key, value in asked["tasks"][task].items() if key not in ("prepare", "rates")}
+    values = {key: value for key, value in asked["tasks"][task].items() if key not in ("prepare", "rates", "trials")}
     if rate is None:
         rate = asked["tasks"][task]["rates"]["adapters" if rule in asked["adapters"] else "layers"]
     values |= asked["common"] | {"fleet": asked["limits"][limit]["fleet"], "rule": rule, "seed": seed}
@@ -83,8 +83,8 @@ def trials(asked: dict[str, Any]) -> dict[str, dict[str, Any]]:
     tried = asked["trials"]
     return {
         f"{task}.{rule}.rate{rate}": config_of(asked, task, tried["limit"], rule, tried["seed"], rate)
-        for task in asked["tasks"]
-        for rule, rates in tried["rules"].items()
+        for task, of_task in asked["tasks"].items()
+        for rule, rates in of_task["trials"].items()
         for rate in rates
     }
 
