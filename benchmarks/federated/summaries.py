@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from table import Table, results
 from frostline.report import numbers
 
 HERE = Path(__file__).parent
+LAST = 3
+"""Rounds at the end whose mean is the score of a federation."""
 
 
 def crossover() -> Table:
@@ -50,8 +53,22 @@ def devices() -> Table:
     return Table(["devices", "server's peak", "after the first round", "whole federation"], rows)
 
 
+def trials() -> Table:
+    """Return the score of each learning rate, in points."""
+    found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in HERE.glob("results/trials/*.json")}
+    rates = sorted({record["config"]["learning_rate"] for record in found.values()})
+    rows: dict[str, dict[float, str]] = {}
+    for name, record in sorted(found.items()):
+        task, rule, _ = name.split(".", 2)
+        rows.setdefault(f"{task}, {rule}", {})[record["config"]["learning_rate"]] = numbers.points(_at_the_end(record))
+    return Table(
+        ["", *(f"{rate:g}" for rate in rates)],
+        [[name, *(by_rate.get(rate, numbers.DASH) for rate in rates)] for name, by_rate in rows.items()],
+    )
+
+
 def accuracy() -> Table:
-    """Return the score of each rule after the last round, mean and deviation over seeds, in points; and its network."""
+    """Return the score of each rule at the end, mean and deviation over seeds, in points; and its network."""
     found = read()
     rules = list(dict.fromkeys(rule for by_rule in found.values() for rule in by_rule))
     rows = [
@@ -67,10 +84,15 @@ def _cell(records: list[dict[str, Any]]) -> str:
         return numbers.DASH
     if not done:
         return "refused"
-    scores = [score(record["rounds"][-1]) for record in done]
+    scores = [_at_the_end(record) for record in done]
     deviation = statistics.stdev(scores) if len(scores) > 1 else None
     seeds = "" if len(scores) == 3 else f", {len(scores)} seeds"
     return f"{numbers.spread(statistics.fmean(scores), deviation)} (l={done[0]['depth']}{seeds})"
 
 
-TABLES = {"crossover": crossover, "devices": devices, "accuracy": accuracy}
+def _at_the_end(record: dict[str, Any]) -> float:
+    """Return the mean score of the last rounds, from one round to the next it moves by several points."""
+    return statistics.fmean(score(one) for one in record["rounds"][-LAST:])
+
+
+TABLES = {"crossover": crossover, "devices": devices, "trials": trials, "accuracy": accuracy}
