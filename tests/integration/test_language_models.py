@@ -127,8 +127,6 @@ def test_checkpoint_is_exported_and_the_card_says_what_it_is(command: Any, run: 
 def test_methods_and_storage(
     train: Any, network: Path, story: Path, tmp_path: Path, method: str, settings: dict[str, Any], storage: str
 ) -> None:
-    if method == "lora" and network.name == "gpt2":
-        settings = {**settings, "targets": ["query_key_value"]}  # which are one weight there
     keys = {**KEYS, "model": str(network), "data": str(story), "max_steps": 3, "max_train": 30}
     values = train(tmp_path / "run", **keys, method=method, settings=settings, storage=storage)
     assert (values["status"], values["steps"]) == ("finished", 3)

@@ -49,7 +49,6 @@ CHANGING: list[tuple[str, dict[str, Any]]] = [("layers", {"count": 1}), ("bitfit
 # Where scores get a bias that trains, stock's kernel without gradients is another than the one with them.
 ROUNDED = {(name, "smallest") for name in ("T5", "T5 v1.1", "T5 for classification", "Swin")}
 _NO_PAIR = r"method 'far' needs in every block a pair of Linear layers with only elementwise functions between them"
-_GPT2 = ("GPT-2", "GPT-2, next token")
 REFUSED = {
     ("ModernBERT", "far"): _NO_PAIR,  # one Linear gives both the gate and what it scales
     ("BART", "head"): "would train nothing",
@@ -168,8 +167,6 @@ def test_method(name: str, method: str, settings: dict[str, Any], shown: Shown) 
     """Three steps: frozen weights stay to the bit, all others have stock's gradient, and the plain model comes out."""
     architecture, anatomy = ARCHITECTURES[name], anatomy_of(name)
     contract = f"method {METHOD_IDS[METHOD_SETTINGS.index((method, settings))]}"
-    if method == "lora" and name in (*_GPT2, "ModernBERT"):  # one matrix gives all three
-        settings = {**settings, "targets": ("query_key_value",)}
     if (name, method) in REFUSED:
         model = architecture.make()
         with pytest.raises((UnsupportedModel, PlanError), match=REFUSED[name, method]) as refused:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from frostline import Tuner, prepare
 from frostline.errors import UnsupportedModel
@@ -129,3 +130,11 @@ def test_a_target_that_the_model_lacks_is_refused() -> None:
     with pytest.raises(UnsupportedModel, match="no weight of kind 'query_key_value' was found in BertFor"):
         prepare(model, "lora", targets=("query_key_value",))
     assert not [n for n, _ in model.named_modules() if "lora" in n]
+
+
+def test_where_one_matrix_gives_queries_and_values_it_is_adapted() -> None:
+    config = GPT2Config(n_embd=16, n_head=2, n_layer=2, vocab_size=40, n_positions=16, bos_token_id=0, eos_token_id=0)
+    model = GPT2LMHeadModel(config)
+    prepare(model, "lora", rank=2)
+    adapted = {name.split(".lora_A")[0] for name, _ in model.named_parameters() if "lora_A" in name}
+    assert adapted == {f"transformer.h.{block}.attn.c_attn" for block in range(2)}

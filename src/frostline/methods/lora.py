@@ -16,6 +16,8 @@ from frostline.errors import UnsupportedModel, nearest
 from frostline.methods import base
 
 _TARGETS = ("query", "key", "value", "key_value", "query_key_value", "attention_output", "ffn_in", "ffn_out")
+_TOGETHER = {"query": ("query_key_value",), "key": ("key_value", "query_key_value")}
+_TOGETHER["value"] = _TOGETHER["key"]
 
 
 class Lora(base.ConstantMethod):
@@ -28,7 +30,10 @@ class Lora(base.ConstantMethod):
     marker: ClassVar[str] = ".lora_"  # in the names of all adapters' parameters, and of no others
 
     class Settings(base.Settings):
-        """`rank` and `alpha` as in the paper; `targets` are kinds of unit, found by structure and not by name."""
+        """`rank` and `alpha` as in the paper; `targets` are kinds of unit, found by structure and not by name.
+
+        Where queries, keys or values have no matrix of their own (GPT-2), they mean the one that gives them.
+        """
 
         rank: int = Field(8, ge=1, description="rank of the adapters")
         alpha: float = Field(16, gt=0, description="scale: the adapter's output is multiplied by alpha / rank")
@@ -45,16 +50,7 @@ class Lora(base.ConstantMethod):
 
     def prepare(self, model: nn.Module, anatomy: Anatomy) -> None:
         """Put the adapters into the model, in place; UnsupportedModel where it has no unit of a target's kind."""
-        modules: dict[str, list[str]] = {}
-        for target in self.settings.targets:
-            found = [unit.name.removesuffix(".weight") for unit in anatomy.in_region("blocks") if unit.kind == target]
-            if not found:
-                there = sorted({unit.kind for unit in anatomy.in_region("blocks")} & set(_TARGETS))
-                raise UnsupportedModel(
-                    f"method {self.name!r}: no weight of kind {target!r} was found in {type(model).__name__}; "
-                    f"choose targets among {', '.join(there) or 'none: no kind that it knows is there'}."
-                )
-            modules[target] = found
+        modules = dict(self._targeted(type(model).__name__, anatomy, target) for target in self.settings.targets)
         trainable = {name: p.requires_grad for name, p in model.named_parameters()}
         with torch.random.fork_rng(devices=[]):  # the adapters' first values come from the seed; PEFT draws them on CPU
             torch.default_generator.manual_seed(self.seed)
@@ -69,6 +65,18 @@ class Lora(base.ConstantMethod):
             adapters.append(Unit.of_parameter(name, block, "blocks", "adapter", tuple(parameter.shape)))
         self._adapters = tuple(adapters)
         super().prepare(model, anatomy)
+
+    def _targeted(self, model: str, anatomy: Anatomy, target: str) -> tuple[str, list[str]]:
+        """Return the kind of weight that a target means in this model, and the names of its modules."""
+        units = anatomy.in_region("blocks")
+        there = {unit.kind for unit in units}
+        kind = next((kind for kind in (target, *_TOGETHER.get(target, ())) if kind in there), None)
+        if kind is None:
+            raise UnsupportedModel(
+                f"method {self.name!r}: no weight of kind {target!r} was found in {model}; choose targets among "
+                f"{', '.join(sorted(there & set(_TARGETS))) or 'none: no kind that it knows is there'}."
+            )
+        return kind, [unit.name.removesuffix(".weight") for unit in units if unit.kind == kind]
 
     def adapt(self, model: nn.Module, modules: Mapping[str, list[str]]) -> Any:
         """Put PEFT's layers in place of `modules` (names by kind of weight) and return PEFT's model.

@@ -63,7 +63,9 @@ def test_a_simulation_prints_its_rounds_and_leaves_a_model(config: dict[str, Any
     assert "round 1/1  accuracy" in done.stdout
     assert "4 of 4 devices" in done.stdout
     assert (Path(config["output"]) / "model" / "model.safetensors").is_file()
-    again = subprocess.run([COMMAND, "federate", path, "--json"], capture_output=True, text=True, timeout=280, check=False)
+    again = subprocess.run(
+        [COMMAND, "federate", path, "--json"], capture_output=True, text=True, timeout=280, check=False
+    )
     assert again.returncode == 2
     assert json.loads(again.stdout)["depth"] == 2  # the plan is the first line
     assert "is there already" in again.stderr.splitlines()[-1]
