@@ -10,6 +10,7 @@ from peft import LoraConfig
 from peft.tuners.lora import LoraModel
 from pydantic import Field, field_validator
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from frostline.anatomy import KINDS, Anatomy, Unit
 from frostline.errors import UnsupportedModel, nearest
@@ -83,11 +84,13 @@ class Lora(base.ConstantMethod):
 
         Other adapters of PEFT's override this, and `marker`.
         """
+        names = [name for found in modules.values() for name in found]
         config = LoraConfig(
             r=self.settings.rank,
             lora_alpha=self.settings.alpha,
             lora_dropout=self.settings.dropout,
-            target_modules=[name for names in modules.values() for name in names],
+            target_modules=names,
+            fan_in_fan_out=all(isinstance(model.get_submodule(name), Conv1D) for name in names),  # or PEFT warns
         )
         return LoraModel(model, config, "frostline")
 
