@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
@@ -17,12 +17,26 @@ from frostline.tasks.kinds import AskedKind
 Model = TypeVar("Model", bound=BaseModel)
 Strategy = Literal["no", "steps", "epoch"]
 Sampling = Literal["group_by_length", "random", "sequential"]
+_NUMBERS = (int, int | None, float, float | None)
 
 
-class TrainConfig(BaseModel):
-    """One training run."""
+class Keys(BaseModel):
+    """Keys of a file: unknown ones are refused, and so is a yes or no in place of a number."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers_are_no_booleans(cls, value: object, info: ValidationInfo) -> object:
+        asked = cls.model_fields[str(info.field_name)].annotation
+        several = isinstance(value, list | tuple) and any(isinstance(each, bool) for each in value)
+        if (isinstance(value, bool) and asked in _NUMBERS) or (several and get_origin(asked) is tuple):
+            raise ValueError("a number is needed, not a yes or no")
+        return value
+
+
+class TrainConfig(Keys):
+    """One training run."""
 
     model: str = Field("minilm", description="`minilm` (embedded), a Hugging Face folder, or a Hub name")
     data: str = Field("acceptability", description="`acceptability` (embedded), a GLUE folder, a file, or a Hub name")
@@ -102,13 +116,6 @@ class TrainConfig(BaseModel):
     logging_steps: int = Field(20, ge=1, description="a line of progress every so many steps")
     report_to: list[str] = Field(default_factory=list, description="trackers known to transformers: tensorboard, ...")
 
-    @field_validator("*", mode="before")
-    @classmethod
-    def _numbers_are_no_booleans(cls, value: object, info: ValidationInfo) -> object:
-        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation in (int, int | None, float):
-            raise ValueError("a number is needed, not a yes or no")
-        return value
-
     @field_validator("budget", mode="before")
     @classmethod
     def _amount(cls, value: Any) -> Any:
@@ -163,7 +170,8 @@ def checked(cls: type[Model], values: Mapping[str, Any]) -> Model:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         if first["type"] == "missing":
-            raise ConfigError(f"the key {where!r} is missing; say for instance {where}=runs/first") from error
+            way = f"; say for instance {where}=runs/first" if where == "output" else ""
+            raise ConfigError(f"the key {where!r} is missing{way}") from error
         value = f"={first['input']!r}" if where else ""
         raise ConfigError(f"{where or 'the config'}{value} is refused: {told(first)}") from error
 

@@ -82,6 +82,13 @@ def test_amounts(text: Any, units: dict[str, int], expected: float) -> None:
         ({"flops": "2GiB"}, "unknown unit 'GiB'"),
         ({"memory": "1GiB", "reserved": "2GiB"}, "leave nothing"),
         ({"reserved": "10%"}, "is a share"),
+        ({"reserved": "1GiB"}, "are of a memory in bytes"),
+        ({"reserved": "1GiB", "memory": "80%"}, "are of a memory in bytes"),
+        ({"reserved": "1e308TiB", "memory": "2GiB"}, "no machine has as much"),
+        ({"memory": "1e308TiB"}, "no machine has as much"),
+        ({"board": ["laptop"]}, "board ['laptop'] is unknown"),
+        ({"seconds": "soon", "board": "laptop"}, "seconds='soon' is refused"),
+        ({"data": 10**400}, "no share of data"),
         ({"seconds": 5.0}, "needs a speed"),
         ({"seconds": 5.0, "flops": 1e9, "board": "laptop"}, "give one of them"),
         ({"seconds": -1.0, "board": "laptop"}, "greater than 0"),
@@ -127,3 +134,13 @@ def test_a_fleet_that_is_none_is_refused(values: Any, said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         make_fleet(values)
     assert said in str(caught.value)
+
+
+def test_numbers_that_yaml_reads_as_text_are_numbers() -> None:
+    (group,) = fleet_of(board="laptop", seconds="1e3", availability="5e-1").groups
+    assert (group.seconds, group.availability) == (1000, 0.5)
+
+
+def test_a_preset_that_is_no_name_is_refused() -> None:
+    with pytest.raises(ConfigError, match="preset \\['thirds'\\] is unknown"):
+        make_fleet({"preset": ["thirds"], "count": 3})

@@ -38,7 +38,12 @@ def federate(
     from frostline.models import quiet
 
     quiet()
-    planned = plan(made)
+    if made.partition == "own" and made.own_data is None and not plan_only:
+        raise ConfigError(
+            "partition=own: a simulation must be told where the devices' data are: own_data=folder/{device}. Over a "
+            "network each node is told (examples/deployment)."
+        )
+    planned = plan(made, resume=resume or plan_only)
     if as_json:
         print(json.dumps(_plan_record(planned)), flush=True)
     else:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
@@ -16,6 +19,7 @@ from frostline.errors import CheckpointError
 from frostline.federated.server_optimizers import FedAvg
 
 _FILE = "checkpoint.safetensors"
+_VALUES = "values"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +47,17 @@ def save(folder: Path, checkpoint: Checkpoint, optimizer: FedAvg) -> None:
     """Write a checkpoint in place of the one before, with the state that the optimizer has now."""
     arrays = {f"state:{name}": value for name, value in checkpoint.state.items()}
     arrays |= {f"optimizer:{name}": value for name, value in optimizer.state.items()}
+    digest = _digest(arrays)
     values = {
         "round": checkpoint.round,
         "agreed": checkpoint.agreed,
         "log": checkpoint.log,
         "trained": optimizer.rounds,
+        "sha256": digest,
     }
+    told = np.frombuffer(json.dumps(values).encode(), np.uint8)  # a log that is longer than a header may be
     beside = folder / f"{_FILE}.new"
-    save_file(arrays, beside, metadata={"json": json.dumps(values)})
+    save_file({**arrays, _VALUES: told}, beside)
     with beside.open("rb") as stream:
         os.fsync(stream.fileno())
     beside.replace(folder / _FILE)
@@ -67,10 +74,15 @@ def load(folder: Path, agreed: dict[str, Any]) -> Checkpoint:
         raise CheckpointError(f"there is no {path} to resume from; start the federation without --resume.")
     try:
         with safe_open(path, framework="np") as file:
-            values = json.loads(file.metadata()["json"])
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no mapping
+        values = json.loads(arrays.pop(_VALUES).tobytes())
+        if values["sha256"] != _digest(arrays):
+            raise ValueError("its bytes are not those that were written")
+        done = Checkpoint(values["round"], values["agreed"], values["log"], {}, {}, values["trained"])
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
+        raise CheckpointError(
+            f"{path} cannot be read ({type(error).__name__}: {error}); start the federation anew."
+        ) from error
     if values["agreed"] != agreed:
         before, now = values["agreed"], agreed
         different = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
@@ -79,4 +91,12 @@ def load(folder: Path, agreed: dict[str, Any]) -> Checkpoint:
         {name.removeprefix(kind): value for name, value in arrays.items() if name.startswith(kind)}
         for kind in ("state:", "optimizer:")
     )
-    return Checkpoint(values["round"], agreed, values["log"], state, optimizer, values["trained"])
+    return replace(done, state=state, optimizer=optimizer)
+
+
+def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:
+    found = hashlib.sha256()
+    for name in sorted(arrays):
+        found.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
+        found.update(np.ascontiguousarray(arrays[name]).data)
+    return found.hexdigest()

@@ -115,6 +115,13 @@ def broken(device: Device, cost: Cost, full: Cost, steps: int = 1) -> dict[str, 
     return {name: pair for name, pair in room.items() if pair[0] > pair[1]}
 
 
+def memory_of(device: Device) -> int | None:
+    """Return the bytes that a round may take of a device's memory, None if it is not given in bytes."""
+    if device.memory is None or device.memory.amount is None:
+        return None
+    return int(device.memory.amount) - device.reserved
+
+
 def refusal(devices: Sequence[Device], tables: Tables, counts: Sequence[int], cost: Cost, what: str) -> str:
     """Return why no depth suits every device: the first that cannot pay the least, for the smallest network."""
     depth = tables.depths[0]

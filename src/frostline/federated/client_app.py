@@ -37,6 +37,7 @@ def introduce(message: Message, context: Context) -> Message:
         "device": here.device,
         "fingerprints": [Network(**network).fingerprint() for network in here.asked["networks"]],
         "examples": len(here.train),
+        "processor": here.data.fingerprint(),
         "classes": len({here.data.labels[index] for index in here.train}),
     }
     return Message(RecordDict({"answer": ConfigRecord({"json": json.dumps(answer)})}), reply_to=message)
@@ -61,10 +62,11 @@ def train(message: Message, context: Context) -> Message:
         trained, metrics = train_part(config, state, here.data, here.train, base=base, **how)
         stays = {name: trained.pop(name) for name in network.personal_shapes(config.personal) if name in trained}
         if stays:
-            here.personal.save(asked["round"], stays, asked["kept"])
+            here.personal.save(asked["round"], here.personal.load(asked["kept"]) | stays, asked["kept"])
         base = {name: value for name, value in base.items() if name in trained}
         if config.local_dp is not None:
             trained = dict(private(config.local_dp, trained, base, message, context))
+            del metrics["loss"]  # which would tell of the data what the noise hides
         sent = packed(trained, base, config.upload)
         content = RecordDict({"arrays": ArrayRecord({name: Array(array) for name, array in sent.items()})})
     # What the round took, what came with the message included, beside the process as it was.

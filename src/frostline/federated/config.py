@@ -7,19 +7,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from frostline.config import checked
+from frostline.config import Keys, checked
 from frostline.errors import ConfigError
 from frostline.federated.fleet import Fleet, make_fleet
 from frostline.federated.privacy import LocalDp
 from frostline.federated.uploads import Upload
 
+_REFUSED = frozenset({"secure_aggregation", "secagg", "secaggplus"})
 
-class FederateConfig(BaseModel):
+
+class FederateConfig(Keys):
     """One federation."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     model: str = Field(
         "minilm", description="`minilm` (embedded), a Hugging Face folder, or a Hub name; {depth} in it is the depth's"
@@ -41,8 +41,10 @@ class FederateConfig(BaseModel):
     )
     partition: Literal["iid", "dirichlet", "natural", "own"] = Field(
         "dirichlet",
-        description="how the data are divided; natural: a document a device; own: they are not, each device's node is "
-        "told where its are",
+        description="how the data are divided; natural: a document a device; own: each device has data of its own",
+    )
+    own_data: str | None = Field(
+        None, description="of partition own: where a device's are, {device} its number; a node's data= goes before it"
     )
     alpha: float = Field(0.1, gt=0, le=1e6, description="of dirichlet: smaller is more different")
     max_train: int | None = Field(None, ge=1, description="of all devices together, train on this many examples only")
@@ -66,6 +68,9 @@ class FederateConfig(BaseModel):
     wave: int = Field(8, ge=1, description="devices that are asked at once; bounds the server's memory")
     timeout: float = Field(3600.0, gt=0, description="seconds that a wave may take; later replies do not count")
     norm_bound: float = Field(2.0, gt=0, description="the most that a reply may move its weights, to their own norm")
+    pace_bound: float = Field(
+        20.0, gt=1, description="the most that a reply may move its weights in a step, to the median of others"
+    )
     upload: Upload = Field("exact", description="how weights travel: as they are, or their way in int8 or int4")
     local_dp: LocalDp | None = Field(
         None, description="clip and blur what devices send: {clipping_norm: 1, sensitivity: 1, epsilon: 1, delta: 1e-5}"
@@ -82,8 +87,8 @@ class FederateConfig(BaseModel):
     local_epochs: int = Field(1, ge=1, description="passes of a device over its data in a round")
     optimizer: Literal["adamw", "sgd"] = Field("adamw", description="of the devices, without a memory between rounds")
     learning_rate: float = Field(5e-4, gt=0, description="of the devices in the first round; 0.1 left out with sgd")
-    final_learning_rate: float = Field(
-        5e-5, ge=0, description="in the last round, a cosine between; a tenth of the first left out"
+    final_learning_rate: float | None = Field(
+        None, ge=0, description="in the last round, a cosine between; a tenth of the first left out"
     )
     storage: str | dict[str, str] = Field(
         "exact",
@@ -110,8 +115,6 @@ class FederateConfig(BaseModel):
         if found.get("optimizer") == "sgd":
             found.setdefault("learning_rate", 0.1)
             found.setdefault("momentum", 0.9)
-        if isinstance(rate := found.get("learning_rate"), int | float):
-            found.setdefault("final_learning_rate", rate / 10)
         return found
 
     @model_validator(mode="after")
@@ -129,6 +132,15 @@ class FederateConfig(BaseModel):
             raise ValueError(f"personal is for rules that train layers; under {self.rule} adapters train")
         if self.personal is not None and self.personal >= min(self.depths):
             raise ValueError(f"personal must leave a block of the smallest depth, {min(self.depths)}, to share")
+        if self.personal and self.rule == "auto":
+            raise ValueError(
+                f"personal={self.personal} with rule auto, which goes by how far blocks moved on the server: it never "
+                "sees those that stay with devices. Take rule rotating or cocofl, or personal: 0"
+            )
+        if self.personal is not None and self.rule == "head":
+            raise ValueError("personal keeps the head with each device, and under rule head nothing else trains")
+        if self.own_data is not None and self.partition != "own":
+            raise ValueError("own_data is where devices with data of their own have them; say partition: own")
         if self.partition == "natural" and self.task != "language-modeling":
             raise ValueError("partition natural gives each device a document; it is for task language-modeling")
         if self.partition == "own" and self.max_train is not None:
@@ -148,14 +160,17 @@ class FederateConfig(BaseModel):
     def rate(self, number: int) -> float:
         """Return the learning rate of a round, counted from 1: a cosine over all rounds."""
         done = (number - 1) / max(1, self.rounds - 1)
-        return (
-            self.final_learning_rate
-            + (self.learning_rate - self.final_learning_rate) * (1 + math.cos(math.pi * done)) / 2
-        )
+        last = self.learning_rate / 10 if self.final_learning_rate is None else self.final_learning_rate
+        return last + (self.learning_rate - last) * (1 + math.cos(math.pi * done)) / 2
 
 
 def make_federate_config(values: Mapping[str, Any]) -> FederateConfig:
     """Return the config of plain values; ConfigError names the key, the value, and the nearest valid key."""
+    for key in _REFUSED & values.keys():
+        raise ConfigError(
+            f"{key} is refused: Flower's protocol adds up the same tensors of all devices under masks that cancel, and "
+            "here each device sends its own. local_dp blurs what a device sends before it leaves it."
+        )
     config = checked(FederateConfig, values)
     for group in config.devices.groups:  # a fleet that is refused is refused now
         if config.enforce and (group.memory is None or group.memory.amount is None):

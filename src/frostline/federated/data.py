@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +18,7 @@ from frostline.config import TrainConfig, make_config
 from frostline.errors import ConfigError, DataError
 from frostline.federated.config import FederateConfig
 from frostline.federated.fleet import Device
-from frostline.federated.network import model_of
+from frostline.federated.network import model_of, settings_of
 from frostline.heads import LANGUAGE_MODELING
 from frostline.models import Loaded, in_evaluation
 from frostline.tasks import task_of
@@ -51,6 +53,19 @@ class Examples:
     def label_names(self) -> tuple[str, ...]:
         """The classes."""
         return self.rows.label_names
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of what makes texts or images the network's inputs: the tokenizer, or the processor."""
+        if (backend := getattr(self.processor, "backend_tokenizer", None)) is not None:
+            told = json.loads(backend.to_str())
+            agreed = {
+                key: value for key, value in told.items() if key not in ("truncation", "padding")
+            }  # of the last call
+        elif hasattr(self.processor, "get_vocab"):
+            agreed = self.processor.get_vocab()
+        else:
+            agreed = settings_of(self.processor)
+        return hashlib.sha256(json.dumps(agreed, sort_keys=True).encode()).hexdigest()
 
     def begin_epoch(self, number: int) -> None:
         """Draw what is random in a row anew, such as the augmentation of an image."""
@@ -139,8 +154,12 @@ def _by_document(rows: TaskData, encoded: Encoded, loaded: Loaded, config: Train
     """
     tokens = [tokens_of(loaded, text)[0] for text in rows.train["text"]]
     parts = [Blocks(ids, config.max_length, overlap=False) for ids in tokens if len(ids) >= config.max_length]
-    documents = [number for number, part in enumerate(parts) for _ in range(len(part))][: config.max_train]
-    return replace(encoded, train=torch.utils.data.ConcatDataset(parts)), documents
+    documents = [number for number, part in enumerate(parts) for _ in range(len(part))]
+    blocks: torch.utils.data.Dataset[Any] = torch.utils.data.ConcatDataset(parts)
+    if config.max_train is not None and config.max_train < len(documents):  # evenly, of all documents
+        chosen = [place * len(documents) // config.max_train for place in range(config.max_train)]
+        blocks, documents = torch.utils.data.Subset(blocks, chosen), [documents[place] for place in chosen]
+    return replace(encoded, train=blocks), documents
 
 
 def _own_rows(task: Task, config: TrainConfig, label_names: tuple[str, ...]) -> TaskData:
@@ -154,11 +173,10 @@ def _own_rows(task: Task, config: TrainConfig, label_names: tuple[str, ...]) -> 
 def divide(labels: Sequence[int], devices: Sequence[Device], config: FederateConfig) -> list[list[int]]:
     """Return the examples of each device: no example twice, and to each its share of an equal part.
 
-    Where devices have their own, as many of these are counted until they say how many theirs are.
-
     `natural` gives each device a document, or several in turn where there are more. `dirichlet` draws each device's mix
     of classes, or of documents, around the whole's, as in Hsu et al. (arXiv 1909.06335), and takes its examples by it
-    as long as there are any left.
+    as long as there are any left. Of flwr-datasets, whose partitioners need a version of datasets before this one's,
+    none gives devices less than an equal part.
 
     Raises:
         DataError: there are fewer examples or documents than devices.

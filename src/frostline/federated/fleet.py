@@ -96,9 +96,9 @@ def presets() -> dict[str, list[dict[str, Any]]]:
 
 
 def _preset(name: object, count: object) -> list[dict[str, Any]]:
-    if name not in presets():
+    if not isinstance(name, str) or name not in presets():
         raise ConfigError(f"fleet: preset {name!r} is unknown{nearest(str(name), presets())}")
-    groups = presets()[str(name)]
+    groups = presets()[name]
     if not isinstance(count, int) or isinstance(count, bool) or not len(groups) <= count <= MOST_DEVICES:
         raise ConfigError(
             f"fleet: count={count!r} is refused: preset {name!r} has {len(groups)} groups; give {len(groups)} devices "

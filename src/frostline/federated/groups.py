@@ -45,6 +45,15 @@ class Group(BaseModel):
     def _flops(cls, value: object) -> Limit | None:
         return value if value is None or isinstance(value, Limit) else parse(value, FLOPS, "2TFLOP")
 
+    @field_validator("seconds", "availability", mode="before")
+    @classmethod
+    def _number(cls, value: object) -> object:
+        """Take a number that YAML reads as text: 1e3, without a point."""
+        try:
+            return float(value) if isinstance(value, str) else value
+        except ValueError:
+            return value
+
     @field_validator("reserved", mode="before")
     @classmethod
     def _reserved(cls, value: object) -> int:
@@ -57,10 +66,10 @@ class Group(BaseModel):
     @classmethod
     def _data(cls, value: object) -> tuple[float, float]:
         ends = value if isinstance(value, list | tuple) else [value, value]
-        numbers = [float(end) for end in ends if isinstance(end, int | float) and not isinstance(end, bool)]
+        numbers = [end for end in ends if isinstance(end, int | float) and not isinstance(end, bool)]
         if len(ends) != 2 or len(numbers) != 2 or not 0 < numbers[0] <= numbers[1] <= 1:
             raise ValueError(f"{value!r} is no share of data; write for instance 0.5, or [0.5, 1], above 0 and up to 1")
-        return numbers[0], numbers[1]
+        return float(numbers[0]), float(numbers[1])
 
 
 def make_group(entry: object, place: int) -> Group:
@@ -73,7 +82,7 @@ def make_group(entry: object, place: int) -> Group:
             raise ConfigError(f"{where}: unknown key {key!r}{nearest(str(key), Group.model_fields)}")
     values = dict(entry)
     if (board := values.get("board")) is not None:
-        if board not in boards():
+        if not isinstance(board, str) or board not in boards():
             raise ConfigError(f"{where}: board {board!r} is unknown{nearest(str(board), boards())}")
         values = {key: boards()[board][key] for key in ("memory", "flops_per_second")} | values
     try:
@@ -93,6 +102,11 @@ def make_group(entry: object, place: int) -> Group:
     if group.memory is not None and group.memory.amount is not None and group.reserved >= group.memory.amount:
         raise ConfigError(
             f"{where}: reserved={group.reserved:,} bytes leave nothing of its memory of {group.memory.amount:,.0f}."
+        )
+    if group.reserved and (group.memory is None or group.memory.amount is None):
+        raise ConfigError(
+            f"{where}: reserved={group.reserved:,} bytes are of a memory in bytes; give memory=4GiB or the like, or "
+            "leave reserved out: a share of full fine-tuning's peak is of tensors alone."
         )
     return group
 

@@ -60,6 +60,8 @@ def parse(value: object, units: dict[str, int], example: str) -> Limit:
     if found[2].casefold() not in factors:
         raise ValueError(f"{value!r} has an unknown unit {found[2]!r}{nearest(found[2], [*units, '%'])}")
     amount = number * factors[found[2].casefold()]
+    if not math.isfinite(amount):
+        raise ValueError(f"{value!r} is refused: no machine has as much; leave it out for no limit")
     if amount < 1:
         raise ValueError(f"{value!r} is less than 1; a share is written with a percent sign: {number:.0%}")
     return Limit(amount=amount)

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+import frostline
 from frostline.anatomy import Anatomy, discover
 from frostline.errors import UnsupportedModel
 from frostline.federated.merging import Arrays
-from frostline.federated.parts import Part, cut, is_adapter
+from frostline.federated.parts import Part, cut, is_adapter, rank_of
 from frostline.heads import CLASSIFICATION
 from frostline.plan import PLAN_VERSION
 from frostline.skeletons import skeleton
@@ -57,10 +58,18 @@ class Network:
         return _anatomy(self)
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 of all that server and devices must agree on: its structure, and the plan's version."""
+        """Return the SHA-256 of all that server and devices must agree on: structure, config, versions of this project.
+
+        The weights are not among them: a device is sent them.
+        """
         network = self.skeleton()
         shapes = [(name, list(value.shape), str(value.dtype)) for name, value in network.state_dict().items()]
-        agreed = {"class": type(network).__name__, "state": shapes, "plan": PLAN_VERSION}
+        agreed: dict[str, Any] = {
+            "class": type(network).__name__,
+            "state": shapes,
+            "config": settings_of(network.config),
+        }
+        agreed |= {"plan": PLAN_VERSION, "frostline": frostline.__version__}
         return hashlib.sha256(json.dumps(agreed, sort_keys=True).encode()).hexdigest()
 
     def trained_shapes(self, part: Part) -> dict[str, tuple[int, ...]]:
@@ -112,13 +121,23 @@ class Network:
 
     def filled(self, state: Arrays) -> Any:
         """Return it plain on the CPU with these weights, adapters merged into those that they stand beside."""
-        ranks = [min(value.shape) for name, value in state.items() if is_adapter(name)]
+        ranks = [rank for name, value in state.items() if (rank := rank_of(name, value)) is not None]
         network, tuner = self.opened(_copied(state), Part(self.depth, max(ranks) if ranks else None))
         tuner.finish()
         return network
 
     def _prepared(self, network: Any, part: Part, seed: int = 0, storage: Choice = "exact") -> Tuner:
         return prepare(network, part.method, seed=seed, storage=storage, anatomy=self.anatomy(), **part.settings)
+
+
+def settings_of(config: Any) -> dict[str, Any]:
+    """Return the settings of a model's config, or of its tokenizer's or processor's, as JSON values.
+
+    Without what another place or another version of transformers may write otherwise.
+    """
+    elsewhere = ("_name_or_path", "name_or_path", "transformers_version")
+    found: dict[str, Any] = json.loads(json.dumps(config.to_dict(), default=str))
+    return {key: value for key, value in found.items() if key not in elsewhere}
 
 
 def _copied(state: Arrays) -> dict[str, NDArray[Any]]:

@@ -46,6 +46,11 @@ def is_adapter(name: str) -> bool:
     return Lora.marker in name
 
 
+def rank_of(name: str, value: NDArray[Any]) -> int | None:
+    """Return the rank of an adapter by its first factor, (rank, in); None of any other tensor."""
+    return len(value) if f"{Lora.marker}A" in name else None
+
+
 def cut(value: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     """Return the corner of a tensor that a device with a smaller rank has."""
     return np.ascontiguousarray(value[tuple(slice(size) for size in shape)])

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from flwr.app import Array, ArrayRecord, Context, Message, RecordDict
 from flwr.clientapp.mod import LocalDpMod
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from frostline.config import Keys
 from frostline.errors import FrostlineError
 from frostline.federated.merging import Arrays
 
 
-class LocalDp(BaseModel):
+class LocalDp(Keys):
     """How much of a device's data its reply may tell, see Flower's LocalDpMod."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     clipping_norm: float = Field(gt=0, description="the most that a device's weights may move together, L2")
     sensitivity: float = Field(gt=0, description="of a device's reply, L2")

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frostline.federated.merging import Arrays
+from frostline.federated.parts import padded
 
 _FIRST, _SECOND, _PRODUCT = ".lora_A.", ".lora_B.", ".lora_BA."
 
@@ -40,7 +41,7 @@ def factored(arrays: Arrays, like: Arrays) -> dict[str, NDArray[np.generic]]:
 
     Returns:
         A with orthonormal rows, so that a term that adds nothing yet can still learn, as an adapter that begins; B
-        times A is the product, as near as the rank allows.
+        times A is the product, as near as the rank allows. A rank beyond what the product can have is zeros.
     """
     found = {name: value for name, value in arrays.items() if _PRODUCT not in name}
     for name, product in arrays.items():
@@ -48,6 +49,6 @@ def factored(arrays: Arrays, like: Arrays) -> dict[str, NDArray[np.generic]]:
             first, second = name.replace(_PRODUCT, _FIRST), name.replace(_PRODUCT, _SECOND)
             rank, dtype = len(like[first]), like[first].dtype
             left, strengths, right = np.linalg.svd(product, full_matrices=False)
-            found[first] = np.ascontiguousarray(right[:rank], dtype)
-            found[second] = np.ascontiguousarray(left[:, :rank] * strengths[:rank], dtype)
+            found[first] = padded(np.ascontiguousarray(right[:rank], dtype), like[first].shape)
+            found[second] = padded(np.ascontiguousarray(left[:, :rank] * strengths[:rank], dtype), like[second].shape)
     return found

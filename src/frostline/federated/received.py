@@ -54,14 +54,16 @@ class Received:
         """Return it for a message.
 
         Raises:
-            ConfigError: devices have data of their own, and this one was not told where.
+            ConfigError: this device was not told which it is, or where its own data are.
         """
         asked: dict[str, Any] = json.loads(str(message.content.config_records["asked"]["json"]))
-        config, device = make_federate_config(asked["config"]), int(str(context.node_config["partition-id"]))
+        config = make_federate_config(asked["config"])
+        device = _device(context, len(config.devices.devices(config.seed)))
         if config.partition == "own":
-            if (place := context.node_config.get("data")) is None:
+            place = context.node_config.get("data", config.own_data)
+            if place is None:
                 raise ConfigError("partition=own: this device was not told where its data are: start it with data=...")
-            data = own_examples(config, str(place), asked["labels"])
+            data = own_examples(config, str(place).replace("{device}", str(device)), asked["labels"])
             own = list(range(len(data.labels)))
         else:
             data = examples(config)
@@ -89,6 +91,17 @@ class Received:
             return None
         amount = int(device.memory.amount)
         return before + amount - device.reserved if self.simulated else amount
+
+
+def _device(context: Context, count: int) -> int:
+    """Return which device of the fleet this node is."""
+    told = str(context.node_config.get("partition-id", ""))
+    if not told.isdecimal() or int(told) >= count:
+        raise ConfigError(
+            f"this node says it is device {told or 'none'} of a fleet of {count}: start it with a partition-id from 0 "
+            f"to {count - 1}, each in one node alone."
+        )
+    return int(told)
 
 
 def split(own: list[int], config: FederateConfig, device: int) -> tuple[list[int], list[int]]:

@@ -10,6 +10,7 @@ from flwr.app import ArrayRecord
 from numpy.typing import NDArray
 
 from frostline.federated.merging import Arrays
+from frostline.federated.telling import brief
 from frostline.federated.uploads import Upload, template, unpacked
 
 _HEADER = 4096
@@ -25,8 +26,8 @@ class Rejected(Exception):
     """
 
     def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason, self.detail = reason, detail
+        super().__init__(f"{reason}: {brief(detail)}")
+        self.reason, self.detail = reason, brief(detail)
 
 
 def checked(
@@ -68,6 +69,8 @@ def _array(name: str, record: ArrayRecord, like: NDArray[Any]) -> NDArray[Any]:
         array = stored.numpy()
     except Exception as error:  # a broken array can fail in a dozen ways; each is the device's fault
         raise Rejected("unreadable", f"{name}: {type(error).__name__}: {error}") from error
+    if not isinstance(array, np.ndarray):  # an archive of several, which NumPy reads as well
+        raise Rejected("unreadable", f"{name} is no array")
     if array.dtype != like.dtype:
         raise Rejected("dtype", f"{name} is {array.dtype}, {like.dtype} is right")
     if array.shape != like.shape:

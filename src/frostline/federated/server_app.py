@@ -19,7 +19,7 @@ from frostline.config import read_yaml
 from frostline.errors import CheckpointError
 from frostline.federated import checkpoints
 from frostline.federated.checkpoints import Checkpoint
-from frostline.federated.choice import Choice
+from frostline.federated.choice import Choice, memory_of
 from frostline.federated.config import FederateConfig, make_federate_config
 from frostline.federated.data import Examples, divide, examples
 from frostline.federated.fairness import device_scores
@@ -27,6 +27,8 @@ from frostline.federated.fleet import Device
 from frostline.federated.handshake import introduce
 from frostline.federated.local import local_optimizer, steps_of
 from frostline.federated.network import Network, model_of
+from frostline.federated.pace import Pace
+from frostline.federated.received import split
 from frostline.federated.rules import ADAPTED, RULES, WINDOWED
 from frostline.federated.server_optimizers import FedAdam, FedAvg, FedAvgM
 from frostline.federated.strategy import Federation
@@ -72,10 +74,19 @@ class Planned:
         return replace(self, choice=_decide(self.config, self.tables, counts))
 
 
-def plan(config: FederateConfig) -> Planned:
-    """Return what each device shall train; BudgetInfeasible names a device that can train nothing."""
+def plan(config: FederateConfig, *, resume: bool = False) -> Planned:
+    """Return what each device shall train.
+
+    Raises:
+        BudgetInfeasible: a device can train nothing; names it.
+        CheckpointError: the output folder is in use, and is not to be gone on with.
+    """
+    refuse_folder(config.output, resume=resume)
     data = examples(config)
-    counts = [len(part) for part in divide(data.labels, config.devices.devices(config.seed), config)]
+    counts = _divided(config, data)
+    if counts is None:  # until the devices say it, an equal part of as many as the server's
+        fleet = config.devices.devices(config.seed)
+        counts = [max(1, len(data.labels) // len(fleet))] * len(fleet)
     sizes = data.task.step_sizes(data.config)
     tables = make_tables(
         config.model,
@@ -107,9 +118,12 @@ def serve(grid: Grid, planned: Planned, *, resume: bool, say: Say) -> None:
     """
     quiet()
     config, data = planned.config, planned.data
+    refuse_folder(config.output, resume=resume)
     own = config.partition == "own"
     devices = [share.device for share in planned.choice.shares]
-    members = introduce(grid, config, devices, planned.networks if own else (planned.network,), data.label_names)
+    networks = planned.networks if own else (planned.network,)
+    counts = _divided(config, data)
+    members = introduce(grid, config, devices, networks, data.label_names, data.fingerprint(), counts)
     if own:  # now they have said how many examples they have
         planned = planned.decided_for([members[device.index].examples for device in devices])
     choice, network = planned.choice, planned.network
@@ -120,6 +134,8 @@ def serve(grid: Grid, planned: Planned, *, resume: bool, say: Say) -> None:
         "layers": [s.layers for s in choice.shares],
         "ranks": [s.rank for s in choice.shares],
         "windows": [[list(window) for window in s.windows] for s in choice.shares],
+        "network": network.fingerprint(),
+        "examples": {"rows": data.rows.sha256, "counts": [members[device.index].examples for device in devices]},
     }
     rank = max((s.rank for s in choice.shares if s.rank is not None), default=None)
     torch.manual_seed(config.seed)  # of the head
@@ -130,9 +146,11 @@ def serve(grid: Grid, planned: Planned, *, resume: bool, say: Say) -> None:
         found = checkpoints.load(config.output, agreed)
         state, log, done = found.state, found.log, found.round
         optimizer.load(found.optimizer, found.trained)
-    elif config.output.exists() and any(config.output.iterdir()):
-        raise CheckpointError(f"{config.output} is there already; choose another output, or go on with it: --resume")
     config.output.mkdir(parents=True, exist_ok=True)
+    if resume:
+        _write_log(config.output, log)  # perhaps it was killed before it had
+    else:  # so that one that is killed in its first round can go on, too
+        checkpoints.save(config.output, Checkpoint(0, agreed, log, state, {}, {}), optimizer)
     parts = {part for share in choice.shares for part in share.parts}
     flops = {part: planned.tables.of(choice.depth, part).flops for part in parts}
     stays = network.personal_shapes(config.personal)
@@ -141,9 +159,20 @@ def serve(grid: Grid, planned: Planned, *, resume: bool, say: Say) -> None:
         for part in parts
     }
     kept = _kept(log, devices) if config.personal is not None else {}
-    turns = Turns.after(log, config, network)
     federation = Federation(
-        config, choice, network, data.label_names, flops, shapes, state, optimizer, members, kept, turns
+        config,
+        choice,
+        network,
+        data.label_names,
+        flops,
+        shapes,
+        state,
+        optimizer,
+        members,
+        limits={device.index: limit for device in devices if (limit := memory_of(device)) is not None},
+        kept=kept,
+        turns=Turns.after(log, config, network),
+        pace=Pace.after(log, config.pace_bound),
     )
     for number in range(done + 1, config.rounds + 1):
         record = federation.round(grid, number)
@@ -183,7 +212,24 @@ def main(grid: Grid, context: Context) -> None:
     def say(record: Record) -> None:
         print(told(record, config.rounds), flush=True)
 
-    serve(grid, plan(config), resume=bool(context.run_config.get("resume", False)), say=say)
+    resume = str(context.run_config.get("resume", False)).lower() == "true"
+    serve(grid, plan(config, resume=resume), resume=resume, say=say)
+
+
+def refuse_folder(folder: Path, *, resume: bool) -> None:
+    """Raise CheckpointError where a federation cannot begin in a folder; asked before anything is planned or run."""
+    if folder.exists() and not folder.is_dir():
+        raise CheckpointError(f"{folder} is a file; choose another output")
+    if not resume and folder.exists() and any(folder.iterdir()):
+        raise CheckpointError(f"{folder} is there already; choose another output, or go on with it: --resume")
+
+
+def _divided(config: FederateConfig, data: Examples) -> list[int] | None:
+    """Return how many examples each device trains on, None if they have their own and are still to say it."""
+    if config.partition == "own":
+        return None
+    parts = divide(data.labels, config.devices.devices(config.seed), config)
+    return [len(split(part, config, device)[0]) for device, part in enumerate(parts)]
 
 
 def _decide(config: FederateConfig, tables: Tables, counts: Sequence[int]) -> Choice:

@@ -35,7 +35,8 @@ class FedAvg:
         found = {}
         for name, mean in average.items():
             self.rounds[name] = self.rounds.get(name, 0) + 1
-            found[name] = np.asarray(self._moved(name, base[name], mean)).astype(base[name].dtype, copy=False)
+            with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is the federation's affair
+                found[name] = np.asarray(self._moved(name, base[name], mean)).astype(base[name].dtype, copy=False)
         return found
 
     def load(self, state: Arrays, rounds: dict[str, int]) -> None:

@@ -16,20 +16,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
+from frostline.errors import TrainingDiverged
 from frostline.federated import products
 from frostline.federated.choice import Choice, Share
 from frostline.federated.config import FederateConfig
 from frostline.federated.handshake import Member
 from frostline.federated.local import steps_of
-from frostline.federated.merging import Merge
+from frostline.federated.merging import Arrays, Merge
 from frostline.federated.network import Network
+from frostline.federated.pace import Pace, pace_of
 from frostline.federated.parts import Part, cut, padded
 from frostline.federated.replies import Rejected, checked
 from frostline.federated.server_optimizers import FedAvg
+from frostline.federated.telling import reason
 from frostline.federated.turns import Record, Turns
 
 Asked = tuple[Share, Part]
@@ -49,8 +53,10 @@ class Federation:
         state: of the network; changed by each round.
         optimizer: of the server.
         members: the devices that introduced themselves, by index.
+        limits: of devices whose memory is given in bytes, by index, what a round may take of it.
         kept: of devices that keep layers, by index, the round of which they are; changed by each round.
         turns: which of its parts a device trains; changed by each round.
+        pace: how far replies move the weights; changed by each round.
     """
 
     config: FederateConfig
@@ -62,8 +68,10 @@ class Federation:
     state: dict[str, NDArray[Any]]
     optimizer: FedAvg
     members: Mapping[int, Member]
+    limits: Mapping[int, int]
     kept: dict[int, int]
     turns: Turns
+    pace: Pace
 
     def round(self, grid: Grid, number: int) -> Record:
         """Run one round, counted from 1, and return its record; without a quorum the network stays as it is."""
@@ -75,13 +83,18 @@ class Federation:
         merge, devices, moved = Merge(expected), [], {}
         for wave in _chunks(asked, self.config.wave):
             devices += self._wave(grid, wave, number, merge)
-        quorum = max(1, math.ceil(self.config.quorum * len(asked)))
+        quorum = max(1, math.ceil(round(self.config.quorum * len(asked), 6)))  # .07 of 100 is 7
         reached = merge.replies >= quorum
         if reached:
             base = products.multiplied(self.state) if self._by_products else self.state
             average = merge.average(base, damped=self.config.damped)
             average = products.factored(average, self.state) if self._by_products else average
             changed = self.optimizer.step(self.state, average)
+            if bad := next((name for name, value in changed.items() if not np.isfinite(value).all()), None):
+                raise TrainingDiverged(
+                    f"round {number}: the server's step gives {bad} values that are not finite; the checkpoint is that "
+                    "of the round before. Take a smaller server_learning_rate or learning_rate."
+                )
             merged = [part for (_, part), device in zip(asked, devices, strict=True) if device["reply"] == "ok"]
             moved = self.turns.moved(merged, self.state, changed)
             self.state |= changed
@@ -93,11 +106,12 @@ class Federation:
             "replies": merge.replies,
             "quorum": quorum,
             "reached": reached,
+            "over_memory": sum(device["over_memory"] for device in good),
             "rejected": dict(Counter(device["reply"] for device in devices if device["reply"] != "ok")),
             "bytes_down": sum(device["bytes_down"] for device in devices),
             "bytes_up": sum(device["bytes_up"] for device in devices),
             "flops": sum(device["flops"] for device in good),
-            "loss": sum(device["loss"] for device in good) / len(good) if good else None,
+            "loss": _mean([device["loss"] for device in good if device["loss"] is not None]),
             "slowest": max(good, key=lambda device: float(device["seconds"]))["device"] if good else None,
             **moved,
             "devices": devices,
@@ -122,21 +136,36 @@ class Federation:
         replies: dict[int, Message] = {}
         for reply in grid.send_and_receive(messages, timeout=self.config.timeout):
             replies.setdefault(reply.metadata.src_node_id, reply)  # one that is repeated does not count
-        records = []
+        records: list[Record] = []
+        found: list[dict[str, NDArray[Any]] | None] = []
         for share, part in wave:
-            member = self.members[share.device.index]
             record: Record = {"device": share.device.name, "layers": part.layers}
             record |= {} if part.rank is None else {"rank": part.rank}
             record |= {"skip": part.skip} if share.windows else {}
             record |= {"bytes_down": _bytes(states[part]), "bytes_up": 0}
+            records.append(record)
+            node = self.members[share.device.index].node
             try:
-                record |= self._merged(share, part, replies.get(member.node), merge, record)
+                found.append(self._read(share, part, replies.pop(node) if node in replies else None, record))
             except Rejected as rejected:
                 record |= {"reply": rejected.reason, "detail": rejected.detail}
-            else:
-                if self.config.personal is not None:
-                    self.kept[share.device.index] = number
-            records.append(record)
+                found.append(None)
+        most = self.pace.most([record["pace"] for record, arrays in zip(records, found, strict=True) if arrays])
+        for place, (share, _) in enumerate(wave):
+            record, arrays = records[place], found[place]
+            found[place] = None  # once it is merged
+            if arrays is None:
+                continue
+            if record["pace"] > most:
+                record |= {
+                    "reply": "norm",
+                    "detail": f"a step moves weights by {record['pace']:.3g}, {most:.3g} at most",
+                }
+                continue
+            self._merge(arrays, record["examples"], merge)
+            self.pace.add(record["pace"])
+            if self.config.personal is not None:
+                self.kept[share.device.index] = number
         return records
 
     def _state_for(self, part: Part) -> ArrayRecord:
@@ -159,13 +188,12 @@ class Federation:
         node = self.members[share.device.index].node
         return Message(content, dst_node_id=node, message_type=MessageType.TRAIN, group_id=str(number))
 
-    def _merged(self, share: Share, part: Part, reply: Message | None, merge: Merge, record: Record) -> Record:
-        """Merge a reply that is valid, and return what it says; Rejected otherwise."""
+    def _read(self, share: Share, part: Part, reply: Message | None, record: Record) -> dict[str, NDArray[Any]]:
+        """Return the arrays of a reply that is valid by itself, and put into the record what it says; or Rejected."""
         if reply is None:
             raise Rejected("late", f"no reply within {self.config.timeout:g} s")
         if not reply.has_content():
-            lines = (reply.error.reason or "").strip().splitlines() or [""]  # perhaps a whole traceback
-            raise Rejected("error", f"{reply.error.code}: {lines[-1]}")
+            raise Rejected("error", reason(reply.error))
         arrays, metrics = reply.content.array_records.get("arrays"), reply.content.metric_records.get("metrics")
         if arrays is None or metrics is None:
             raise Rejected("keys", "the reply has no arrays or no metrics")
@@ -173,23 +201,37 @@ class Federation:
         examples, said = self.members[share.device.index].examples, metrics.get("num-examples")
         if said != examples:
             raise Rejected("examples", f"it says {said} examples, and {examples} when it introduced itself")
-        told = {key: metrics.get(key) for key in ("loss", "seconds", "memory", "process")}
+        asked = (
+            ("loss", "seconds", "memory", "process")
+            if self.config.local_dp is None
+            else ("seconds", "memory", "process")
+        )
+        told = {key: metrics.get(key) for key in asked}
         if not all(isinstance(value, int | float) and math.isfinite(value) for value in told.values()):
             raise Rejected("nonfinite", f"it says {told}")
         base = {name: cut(self.state[name], shape) for name, shape in self.shapes[part].items()}
         found = checked(arrays, base, upload=self.config.upload, norm_bound=self.config.norm_bound)
+        steps, limit = steps_of(self.config, examples), self.limits.get(share.device.index)
+        record |= {"reply": "ok", "examples": examples, "flops": self.flops[part] * steps, "loss": None, **told}
+        record |= {"limit": limit, "over_memory": limit is not None and record["memory"] > limit}
+        record["pace"] = pace_of(found, base, steps)
+        return found
+
+    def _merge(self, arrays: Arrays, examples: int, merge: Merge) -> None:
         if self._by_products:
-            merge.add(products.multiplied(found), examples)
+            merge.add(products.multiplied(arrays), examples)
         else:
-            merge.add({name: padded(value, self.state[name].shape) for name, value in found.items()}, examples)
-        flops = self.flops[part] * steps_of(self.config, examples)
-        return {"reply": "ok", "examples": examples, "flops": flops, **told}
+            merge.add({name: padded(value, self.state[name].shape) for name, value in arrays.items()}, examples)
 
 
 def device_seed(seed: int, number: int, device: int) -> int:
     """Return the seed of a device in a round: the same on every machine."""
     digest = hashlib.sha256(f"{seed} {number} {device}".encode()).digest()
     return int.from_bytes(digest[:6], "big")
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
 
 
 def _bytes(record: ArrayRecord) -> int:

@@ -11,9 +11,9 @@ from torch.optim import Optimizer
 
 from frostline.errors import UnsupportedModel
 from frostline.federated.network import Network, model_of
-from frostline.federated.parts import Part
+from frostline.federated.parts import Part, is_adapter
 from frostline.federated.remembered import remembered
-from frostline.federated.uploads import Upload, size
+from frostline.federated.uploads import HEADER, Upload, size
 from frostline.heads import CLASSIFICATION
 from frostline.meter.steps import Steps
 from frostline.models import quiet
@@ -136,10 +136,13 @@ def make_tables(
         whole = cost(depth, part.method, part.settings, storage)
         if keeps_start:
             whole = replace(whole, memory=whole.memory + whole.upload)
-        if upload == "exact" and personal is None:
-            return whole
         trained, stays = networks[depth].trained_shapes(part), networks[depth].personal_shapes(personal)
-        return replace(whole, upload=size({name: trained[name] for name in trained.keys() - stays.keys()}, upload))
+        adapters = {name: shape for name, shape in trained.items() if is_adapter(name)}
+        return replace(
+            whole,
+            upload=size({name: trained[name] for name in trained.keys() - stays.keys()}, upload),
+            download=whole.download + size(adapters, "exact"),
+        )
 
     costs = {(depth, t): part_cost(depth, Part(t)) for depth in networks for t in range(depth + 1)}
     adapters = {(depth, rank): part_cost(depth, Part(depth, rank)) for depth in networks for rank in ranks}
@@ -148,7 +151,9 @@ def make_tables(
         (depth, t, skip): part_cost(depth, Part(t, skip=skip)) if skip else costs[depth, t]
         for depth, t, skip in (places if windows else [])
     }
-    return Tables(costs, cost(max(networks), "full", {}, "exact"), adapters, below)
+    full = cost(max(networks), "full", {}, "exact")
+    weights = {name: tuple(value.shape) for name, value in networks[max(networks)].skeleton().named_parameters()}
+    return Tables(costs, replace(full, upload=size(weights, "exact")), adapters, below)
 
 
 def _checked_bytes(network: Network) -> int:
@@ -158,4 +163,4 @@ def _checked_bytes(network: Network) -> int:
         raise UnsupportedModel(
             f"model {network.model!r} cut to {network.depth} blocks has {blocks}; its config counts something else."
         )
-    return sum(value.nbytes for value in network.skeleton().state_dict().values())
+    return sum(value.nbytes + HEADER for value in network.skeleton().state_dict().values())

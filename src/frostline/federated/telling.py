@@ -2,8 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
+from flwr.app import Error
+
 from frostline.budget import written
 from frostline.federated.turns import Record
+
+_LONGEST = 300
+
+
+def brief(text: str) -> str:
+    """Return a text, cut where it would fill a log: what a device sends can be of any length."""
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def reason(error: Error) -> str:
+    """Return the last line of why a device failed: the rest may be a whole traceback."""
+    lines = [line.strip() for line in (error.reason or "").splitlines() if line.strip()]
+    return brief(lines[-1] if lines else f"error {error.code}")
 
 
 def told(record: Record, rounds: int) -> str:
@@ -14,8 +31,17 @@ def told(record: Record, rounds: int) -> str:
         scores += "" if own["mean"] is None else f" (worst tenth {own['worst_tenth']:.4f})"
     loss = "" if record["loss"] is None else f"  loss {record['loss']:.4f}"
     rejected = "".join(f"  {count} {reason}" for reason, count in record["rejected"].items())
+    over = f"  {record['over_memory']} over their memory" if record["over_memory"] else ""
     return (
         f"round {record['round']}/{rounds}  {scores}{loss}  {record['replies']} of {record['asked']} devices"
         f"{'' if record['reached'] else ' (no quorum: nothing moved)'}{rejected}  "
-        f"down {written(record['bytes_down'])}  up {written(record['bytes_up'])}  slowest {record['slowest']}"
+        f"down {written(record['bytes_down'])}  up {written(record['bytes_up'])}  slowest {record['slowest']}  "
+        f"{_parts(record)}{over}"
     )
+
+
+def _parts(record: Record) -> str:
+    """Return how many devices trained how much: `3 x 2 layers, 1 x 6`."""
+    asked = [device.get("rank", device["layers"]) for device in record["devices"]]
+    unit = "ranks" if any("rank" in device for device in record["devices"]) else "layers"
+    return f"{unit} " + ", ".join(f"{amount} x {count}" for amount, count in sorted(Counter(asked).items()))

@@ -22,6 +22,9 @@ from frostline.storage.codecs import Code, Layout
 
 Upload = Literal["exact", "int8", "int4"]
 
+HEADER = 128
+"""Bytes of NumPy's format, in which Flower sends an array, besides its values."""
+
 _CODECS = {"int8": "int8_stochastic", "int4": "int4_stochastic"}
 
 
@@ -67,10 +70,12 @@ def template(base: Arrays, how: Upload) -> dict[str, NDArray[Any]]:
 
 
 def size(shapes: Mapping[str, tuple[int, ...]], how: Upload) -> int:
-    """Return the bytes of what is sent of float32 tensors."""
+    """Return the bytes of what is sent of float32 tensors, the header of each included."""
     if how == "exact":
-        return sum(4 * int(np.prod(shape)) for shape in shapes.values())
-    return sum(codecs.get(_CODECS[how]).size(shape, torch.float32) for shape in shapes.values())
+        values = sum(4 * int(np.prod(shape)) for shape in shapes.values())
+    else:
+        values = sum(codecs.get(_CODECS[how]).size(shape, torch.float32) for shape in shapes.values())
+    return values + HEADER * len(shapes)
 
 
 @cache

@@ -6,9 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from safetensors.numpy import load_file
 
 from federation import Make, network, own_copy, result, run, started
 from frostline.federated.choice import Choice, Share
+from frostline.federated.config import FederateConfig
 from frostline.federated.data import divide
 from frostline.federated.local import train_part
 from frostline.federated.parts import Part
@@ -93,3 +95,26 @@ def test_what_adapters_of_unlike_ranks_add_is_averaged_whole(make: Make, planned
         first, second = (name.replace("lora_BA", factor) for factor in ("lora_A", "lora_B"))
         np.testing.assert_allclose(end[weight], start[weight] + scale * state[second] @ state[first], atol=1e-5)
         assert abs(end[weight] - start[weight]).max() > 1e-3
+
+
+def test_ranks_that_no_weight_can_have_leave_a_model_that_is_right(make: Make, planned: Any) -> None:
+    """More than the 16 that the hidden states are wide: what the adapters add is all in the merged weights."""
+    caff = planned(make())
+    for rule in ("lora", "flexlora"):
+        config = make(rounds=2, rule=rule, learning_rate=0.2, output=f"{make().output}-{rule}")
+        shares = tuple(Share(device, 2, (), rank=20) for device in config.devices.devices(config.seed))
+        tables = replace(caff.tables, adapters={(2, 20): Cost(1, 1, 1, 1)})
+        log = run(Planned(config, caff.data, tables, Choice(2, shares, {2: 2.0})))
+        assert [record["replies"] for record in log] == [4, 4]
+        state = checkpointed(config)
+        end, start = result(config), started(config)
+        for name in [name for name in state if ".lora_A." in name]:
+            weight = name.replace("lora_A.frostline.", "")
+            added = 2 * state[name.replace("lora_A", "lora_B")] @ state[name]
+            np.testing.assert_allclose(end[weight], start[weight] + added, atol=1e-5)
+            assert abs(added).max() > 1e-4
+
+
+def checkpointed(config: FederateConfig) -> dict[str, Any]:
+    arrays = load_file(config.output / "checkpoint.safetensors")
+    return {name.removeprefix("state:"): value for name, value in arrays.items() if name.startswith("state:")}

@@ -40,6 +40,8 @@ def test_devices_with_data_of_their_own_train_on_those(make: Make, planned: Any,
         go({})
     with pytest.raises(PlanError, match="'b1'"):
         go(more)
+    some = make(partition="own", max_train=None, output="-")
+    assert len(plan(some).choice.shares) == 4
     one_class = "label\ttext\n" + "good\tword\n" * 6
     places[3].write_text(one_class, encoding="utf-8")
     (record,) = go(more | {3: {"data": str(places[3])}})
@@ -100,7 +102,10 @@ def test_a_fleet_learns_a_language_a_document_a_device(make: Make, speakers: tup
     assert model.config.num_hidden_layers == 2
     assert (config.output / "model" / "tokenizer.json").is_file()
     with pytest.raises(DataError, match="5 documents for 6 devices"):
-        plan(make([{"name": "all", "count": 6}], **how, model=str(untied)))
+        plan(make([{"name": "all", "count": 6}], **how, model=str(untied), output="-"))
+    few = examples(make(**how, model=str(untied), output="-", max_train=10))
+    assert set(few.labels) == set(range(5)), "some of every document"
+    assert len(few.labels) == len(few.encoded.train) == 10  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="it is for task language-modeling"):
         make(partition="natural")
 
