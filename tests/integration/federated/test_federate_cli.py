@@ -87,3 +87,11 @@ def test_what_cannot_be_is_refused(config: dict[str, Any], tmp_path: Path, chang
     done = CliRunner().invoke(app, ["federate", str(path), "--plan"])
     assert isinstance(done.exception, ConfigError)
     assert said in str(done.exception)
+
+
+def test_a_simulation_must_know_where_devices_have_their_own_data(config: dict[str, Any], tmp_path: Path) -> None:
+    path = written(config | {"partition": "own"}, tmp_path)
+    assert CliRunner().invoke(app, ["federate", str(path), "--plan"]).exit_code == 0
+    done = CliRunner().invoke(app, ["federate", str(path)])
+    assert isinstance(done.exception, ConfigError)
+    assert "own_data=folder/{device}" in str(done.exception)

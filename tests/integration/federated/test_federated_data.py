@@ -40,8 +40,19 @@ def test_devices_with_data_of_their_own_train_on_those(make: Make, planned: Any,
         go({})
     with pytest.raises(PlanError, match="'b1'"):
         go(more)
-    some = make(partition="own", max_train=None, output="-")
-    assert len(plan(some).choice.shares) == 4
+    few = tmp_path / "few.tsv"
+    few.write_text("label\ttext\ngood\tword\nbad\tother word\n" * 2, encoding="utf-8")
+    (tmp_path / "held.tsv").write_text(few.read_text(encoding="utf-8").replace("word", "line"), encoding="utf-8")
+    held = str(tmp_path / "held.tsv")
+    some = make([{"name": "all", "count": 9}], partition="own", output="-", data=str(few), validation=held)
+    assert len(plan(some).choice.shares) == 9, "the server's own may be fewer than devices"
+    named = {device: {"data": str(place)} for device, place in places.items()}
+    with pytest.raises(
+        PlanError, match="says it is device 7 of a fleet of 4: start it with a partition-id from 0 to 3"
+    ):
+        go(named | {2: {"partition-id": 7}})
+    with pytest.raises(PlanError, match="says it is device none of a fleet of 4"):
+        go(named | {2: {"partition-id": ""}})
     one_class = "label\ttext\n" + "good\tword\n" * 6
     places[3].write_text(one_class, encoding="utf-8")
     (record,) = go(more | {3: {"data": str(places[3])}})

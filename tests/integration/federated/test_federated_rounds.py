@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,3 +118,58 @@ def test_a_device_too_small_is_refused_by_name_before_anything_runs(make: Make) 
     groups = [{"name": "able", "count": 3}, {"name": "tiny", "count": 1, "upload": "1kB"}]
     with pytest.raises(BudgetInfeasible, match=r"'tiny-0' cannot train one layer.*upload"):
         plan(make(groups))
+
+
+@pytest.mark.parametrize("rule", ["caff", "lora"])
+@pytest.mark.parametrize("upload", ["exact", "int8", "int4"])
+def test_what_is_sent_is_what_was_planned_to_the_byte(make: Make, rule: str, upload: str) -> None:
+    config = make([{"name": "all", "count": 2}], rounds=1, rule=rule, upload=upload, lora_ranks=[1, 3])
+    found = plan(config)
+    (record,) = run(found)
+    for device, share in zip(record["devices"], found.choice.shares, strict=True):
+        cost = found.tables.of(2, share.parts[0])
+        assert (device["bytes_up"], device["bytes_down"]) == (cost.upload, cost.download)
+
+
+def test_a_device_works_on_what_it_does_not_hold_out(make: Make) -> None:
+    limit = 2 * plan(make()).tables.costs[2, 1].flops  # two steps, of the three that ten examples are
+    groups = [{"name": "all", "count": 4, "flops": f"{limit}FLOP"}]
+    assert plan(make(groups, evaluate_every=1, held_out=0.5)).choice.shares[0].layers == 1
+    with pytest.raises(BudgetInfeasible):
+        plan(make(groups))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"rounds": True}, "rounds=True is refused: a number is needed"),
+        ({"depths": [True]}, "a number is needed"),
+        ({"learning_rate": True}, "a number is needed"),
+        ({"quorum": True}, "a number is needed"),
+        ({"secure_aggregation": True}, "secure_aggregation is refused: .* local_dp blurs"),
+        ({"local_dp": {"clipping_norm": 1.0}}, "the key 'local_dp.sensitivity' is missing$"),
+        ({"own_data": "x"}, "say partition: own"),
+        ({"pace_bound": 1}, "pace_bound=1 is refused"),
+    ],
+)
+def test_what_a_config_cannot_say_is_refused(make: Make, changes: Any, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        make(**changes)
+
+
+def test_networks_that_differ_in_their_config_alone_have_other_fingerprints(make: Make, tmp_path: Path) -> None:
+    ours = network(make()).fingerprint()
+    for key, value in (("num_attention_heads", 1), ("hidden_act", "relu"), ("layer_norm_eps", 1e-3)):
+        folder = tmp_path / key
+        folder.mkdir()
+        for file in Path(make().model).iterdir():
+            (folder / file.name).write_bytes(file.read_bytes())
+        written = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        assert written[key] != value
+        (folder / "config.json").write_text(json.dumps({**written, key: value}), encoding="utf-8")
+        assert replace(network(make()), model=str(folder)).fingerprint() != ours
+    same = tmp_path / "elsewhere"
+    same.mkdir()
+    for file in Path(make().model).iterdir():
+        (same / file.name).write_bytes(file.read_bytes())
+    assert replace(network(make()), model=str(same)).fingerprint() == ours
