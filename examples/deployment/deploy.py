@@ -149,7 +149,8 @@ def deploy(folder: Path, *, examples: int, strangers: int = 0, changes: Mapping[
     devices = sum(group["count"] for group in values["fleet"]["groups"])
     config = folder / "federate.yaml"
     folder.mkdir(parents=True, exist_ok=True)
-    config.write_text(yaml.safe_dump(values | {"output": str(folder / "run")} | dict(changes or {})), encoding="utf-8")
+    places = {"output": str(folder / "run"), "own_data": str(folder / "data" / "device-{device}.tsv")}
+    config.write_text(yaml.safe_dump(values | places | dict(changes or {})), encoding="utf-8")
     certificates(folder / "certificates")
     files = own_data(folder / "data", devices, examples)
     keys = [folder / "keys" / f"device-{device}" for device in range(devices + strangers)]

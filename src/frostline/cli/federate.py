@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -50,9 +51,18 @@ def federate(
         _print_plan(planned)
     if plan_only:
         return
+    from rich.progress import Progress
+
     from frostline.federated.simulation import simulate
 
-    simulate(planned, resume=resume, say=lambda record: _print_round(record, made.rounds, as_json))
+    with Progress(disable=as_json or not sys.stdout.isatty(), transient=True) as bar:
+        rounds = bar.add_task("rounds", total=made.rounds)
+
+        def say(record: dict[str, Any]) -> None:
+            _print_round(record, made.rounds, as_json)
+            bar.update(rounds, completed=record["round"])
+
+        simulate(planned, resume=resume, say=say)
     if not as_json:
         print(f"the model is in {made.output / 'model'}, the rounds in {made.output / 'rounds.json'}")
 

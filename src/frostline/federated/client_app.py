@@ -12,14 +12,13 @@ from typing import Any
 import psutil
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
-from numpy.typing import NDArray
 
 from frostline import allocator
-from frostline.federated.local import train_part
+from frostline.federated.local import train_part, warm_up
 from frostline.federated.network import Network
 from frostline.federated.parts import Part
 from frostline.federated.privacy import private
-from frostline.federated.received import Received
+from frostline.federated.received import Received, taken
 from frostline.federated.uploads import packed
 from frostline.meter.enforce import enforced
 from frostline.meter.process import peaks, reset_peaks
@@ -52,11 +51,13 @@ def train(message: Message, context: Context) -> Message:
     if config.enforce:
         allocator.use("compact")  # or what a former round freed would count for this one
     arrays = message.content.array_records["state"]
+    trained_shapes = network.trained_shapes(part)
+    warm_up()
     before = psutil.Process().memory_info().rss - sum(len(array.data) for array in arrays.values())
     reset_peaks()
     with enforced(here.limit(before)):
-        state = _taken(arrays) | here.personal.load(asked["kept"])
-        names = network.trained_shapes(part) if config.keeps_start else ()
+        state = taken(arrays, trained_shapes) | here.personal.load(asked["kept"])
+        names = trained_shapes if config.keeps_start else ()
         base = {name: state[name].copy() for name in names}
         how: Any = {"network": network, "part": part, "rate": asked["rate"], "seed": asked["seed"]}
         trained, metrics = train_part(config, state, here.data, here.train, base=base, **how)
@@ -81,12 +82,7 @@ def evaluate(message: Message, context: Context) -> Message:
     """Answer with the accuracy on the device's own held-out examples, under its own layers if it has such."""
     quiet()
     here = Received.of(message, context)
-    state = _taken(message.content.array_records["state"]) | here.personal.load(here.asked["kept"])
+    state = taken(message.content.array_records["state"]) | here.personal.load(here.asked["kept"])
     accuracy = here.data.accuracy(here.network.filled(state), here.held_out)
     metrics = MetricRecord({"num-examples": len(here.held_out), "accuracy": accuracy})
     return Message(RecordDict({"metrics": metrics}), reply_to=message)
-
-
-def _taken(arrays: ArrayRecord) -> dict[str, NDArray[Any]]:
-    """Return the arrays of a message, which then has them no more: a device has room for one network."""
-    return {name: arrays.pop(name).numpy() for name in list(arrays)}

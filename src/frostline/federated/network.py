@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -109,7 +110,9 @@ class Network:
             seed: of adapters that the state lacks.
             storage: how saved activations wait.
         """
-        plain = {name: torch.from_numpy(value) for name, value in state.items() if not is_adapter(name)}
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*not writable", category=UserWarning)  # what does not train
+            plain = {name: torch.from_numpy(value) for name, value in state.items() if not is_adapter(name)}
         bare: Any = self.skeleton()
         network = type(bare).from_pretrained(None, config=bare.config, state_dict=plain)
         tuner = self._prepared(network, part, seed, storage)

@@ -10,13 +10,17 @@ A message says all that a device must know. What only the device knows is in its
 
 from __future__ import annotations
 
+import io
 import json
 import random
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flwr.app import Context, Message
+import numpy as np
+from flwr.app import Array, ArrayRecord, Context, Message
+from numpy.typing import NDArray
 
 from frostline.errors import ConfigError
 from frostline.federated.config import FederateConfig, make_federate_config
@@ -91,6 +95,32 @@ class Received:
             return None
         amount = int(device.memory.amount)
         return before + amount - device.reserved if self.simulated else amount
+
+
+def taken(record: ArrayRecord, trained: Container[str] = ()) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a message, which then has them no more: a device has room for one network.
+
+    Args:
+        record: of the message.
+        trained: the names of those that are to change, and so are copied one by one; the others stay where they came.
+    """
+    found = {}
+    for name in list(record):
+        array = record.pop(name)
+        found[name] = array.numpy() if name in trained else _viewed(array)
+    return found
+
+
+def _viewed(array: Array) -> NDArray[Any]:
+    """Return an array that lies in the very bytes that came, read-only; NumPy's own reading copies them."""
+    stream = io.BytesIO(array.data)
+    if np.lib.format.read_magic(stream) != (1, 0):
+        return array.numpy()
+    shape, of_fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    if of_fortran or dtype.hasobject:
+        return array.numpy()
+    found: NDArray[Any] = np.frombuffer(array.data, dtype, offset=stream.tell()).reshape(shape)
+    return found
 
 
 def _device(context: Context, count: int) -> int:

@@ -106,6 +106,7 @@ class Federation:
             "replies": merge.replies,
             "quorum": quorum,
             "reached": reached,
+            "one_class": sum(self.members[share.device.index].classes == 1 for share, _ in asked),
             "over_memory": sum(device["over_memory"] for device in good),
             "rejected": dict(Counter(device["reply"] for device in devices if device["reply"] != "ok")),
             "bytes_down": sum(device["bytes_down"] for device in devices),

@@ -31,12 +31,13 @@ def told(record: Record, rounds: int) -> str:
         scores += "" if own["mean"] is None else f" (worst tenth {own['worst_tenth']:.4f})"
     loss = "" if record["loss"] is None else f"  loss {record['loss']:.4f}"
     rejected = "".join(f"  {count} {reason}" for reason, count in record["rejected"].items())
+    single = f"  {record['one_class']} with one class only" if record["one_class"] else ""
     over = f"  {record['over_memory']} over their memory" if record["over_memory"] else ""
     return (
         f"round {record['round']}/{rounds}  {scores}{loss}  {record['replies']} of {record['asked']} devices"
         f"{'' if record['reached'] else ' (no quorum: nothing moved)'}{rejected}  "
         f"down {written(record['bytes_down'])}  up {written(record['bytes_up'])}  slowest {record['slowest']}  "
-        f"{_parts(record)}{over}"
+        f"{_parts(record)}{single}{over}"
     )
 
 
