@@ -95,3 +95,26 @@ def test_a_simulation_must_know_where_devices_have_their_own_data(config: dict[s
     done = CliRunner().invoke(app, ["federate", str(path)])
     assert isinstance(done.exception, ConfigError)
     assert "own_data=folder/{device}" in str(done.exception)
+
+
+@pytest.mark.slow
+def test_every_device_of_a_simulation_stays_within_its_memory(config: dict[str, Any], tmp_path: Path) -> None:
+    """MiniLM, whose embeddings alone are a third of what the smallest device has."""
+    sizes = {"one": 127, "two": 156, "three": 186}
+    groups = [{"name": name, "count": 1, "memory": f"{size}MiB"} for name, size in sizes.items()]
+    changes = {"model": "minilm", "depths": [6], "max_train": 90, "batch_size": 16, "max_length": 32, "enforce": True}
+    changes |= {"fleet": {"groups": groups}, "data": "acceptability", "rounds": 2}
+    done = subprocess.run(
+        [COMMAND, "federate", written(config | changes, tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    log = json.loads((Path(config["output"]) / "rounds.json").read_text(encoding="utf-8"))
+    assert [device["layers"] for device in log[0]["devices"]] == [1, 2, 3]
+    for record in log:
+        assert record["over_memory"] == 0
+        for device in record["devices"]:
+            assert 2**26 < device["memory"] <= device["limit"] == sizes[device["device"].split("-")[0]] * 2**20
