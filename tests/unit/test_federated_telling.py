@@ -28,12 +28,14 @@ RECORD: dict[str, Any] = {
 def test_what_a_person_wants_to_know() -> None:
     line = told(RECORD, 5)
     assert line.startswith("round 2/5  accuracy 0.5000  loss 0.2500  2 of 3 devices  1 late  down 2 MiB  up 1 MiB")
-    assert line.endswith("slowest board-1  layers 2 x 2, 6 x 1")
+    assert line.endswith("slowest board-1  layers 2 on 2 devices, 6 on 1")
     more = told(RECORD | {"loss": None, "reached": False, "one_class": 2, "over_memory": 1}, 5)
     assert "loss" not in more
     assert "(no quorum: nothing moved)" in more
     assert more.endswith("2 with one class only  1 over their memory")
-    assert "ranks 4 x 2, 8 x 1" in told(RECORD | {"devices": [{"layers": 6, "rank": rank} for rank in (4, 8, 4)]}, 5)
+    assert "ranks 4 on 2 devices, 8 on 1" in told(
+        RECORD | {"devices": [{"layers": 6, "rank": rank} for rank in (4, 8, 4)]}, 5
+    )
 
 
 def test_why_a_device_failed_is_its_last_line_and_no_longer_than_a_line() -> None:

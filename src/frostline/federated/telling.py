@@ -42,7 +42,9 @@ def told(record: Record, rounds: int) -> str:
 
 
 def _parts(record: Record) -> str:
-    """Return how many devices trained how much: `3 x 2 layers, 1 x 6`."""
+    """Return what how many devices train: `layers 2 on 3 devices, 6 on 1`."""
     asked = [device.get("rank", device["layers"]) for device in record["devices"]]
+    first, *others = sorted(Counter(asked).items()) or [(0, 0)]
     unit = "ranks" if any("rank" in device for device in record["devices"]) else "layers"
-    return f"{unit} " + ", ".join(f"{amount} x {count}" for amount, count in sorted(Counter(asked).items()))
+    told = [f"{unit} {first[0]} on {first[1]} devices", *(f"{amount} on {count}" for amount, count in others)]
+    return ", ".join(told)
