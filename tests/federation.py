@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -58,14 +59,24 @@ class DirectGrid(Grid):
         for message in messages:
             device = message.metadata.dst_node_id - 1
             context = Context(1, device + 1, {"partition-id": device} | self._more.get(device, {}), RecordDict(), {})
+            before = _digest(message)
             try:
                 reply: Message | None = app(_received(message), context)
             except Exception as error:
                 reply = Message(Error(1, str(error)), reply_to=message)
+            assert _digest(message) == before, "a device wrote into the bytes that came"
             if self._spoil is not None and reply is not None:
                 reply = self._spoil(device, message, reply)
             replies += [] if reply is None else [reply]
         return reversed(replies)  # the server must put them in order
+
+
+def _digest(message: Message) -> str:
+    found = hashlib.sha256()
+    for record in message.content.array_records.values():
+        for array in record.values():
+            found.update(array.data)
+    return found.hexdigest()
 
 
 def _received(message: Message) -> Message:

@@ -56,7 +56,7 @@ def train(message: Message, context: Context) -> Message:
     before = psutil.Process().memory_info().rss - sum(len(array.data) for array in arrays.values())
     reset_peaks()
     with enforced(here.limit(before)):
-        state = taken(arrays, trained_shapes) | here.personal.load(asked["kept"])
+        state = taken(arrays, network.changed(part)) | here.personal.load(asked["kept"])
         names = trained_shapes if config.keeps_start else ()
         base = {name: state[name].copy() for name in names}
         how: Any = {"network": network, "part": part, "rate": asked["rate"], "seed": asked["seed"]}

@@ -17,7 +17,7 @@ import frostline
 from frostline.anatomy import Anatomy, discover
 from frostline.errors import UnsupportedModel
 from frostline.federated.merging import Arrays
-from frostline.federated.parts import Part, cut, is_adapter, rank_of
+from frostline.federated.parts import Part, beside, cut, is_adapter, rank_of
 from frostline.heads import CLASSIFICATION
 from frostline.plan import PLAN_VERSION
 from frostline.skeletons import skeleton
@@ -76,6 +76,11 @@ class Network:
     def trained_shapes(self, part: Part) -> dict[str, tuple[int, ...]]:
         """Return the shapes of what trains in a part, by name; tied weights raise UnsupportedModel."""
         return _trained_shapes(self, part)
+
+    def changed(self, part: Part) -> set[str]:
+        """Return the names of what training a part writes: what trains, and what its adapters are merged into."""
+        trained = self.trained_shapes(part)
+        return {beside(name) if is_adapter(name) else name for name in trained} | set(trained)
 
     def personal_shapes(self, personal: int | None) -> dict[str, tuple[int, ...]]:
         """Return the shapes of what stays with a device, by name: the head and so many of the last blocks."""

@@ -46,6 +46,11 @@ def is_adapter(name: str) -> bool:
     return Lora.marker in name
 
 
+def beside(name: str) -> str:
+    """Return the name of the weight beside which an adapter stands, given that of a tensor of the adapter."""
+    return f"{name.partition(Lora.marker)[0]}.weight"
+
+
 def rank_of(name: str, value: NDArray[Any]) -> int | None:
     """Return the rank of an adapter by its first factor, (rank, in); None of any other tensor."""
     return len(value) if f"{Lora.marker}A" in name else None

@@ -132,8 +132,9 @@ class Federation:
 
     def _wave(self, grid: Grid, wave: Sequence[Asked], number: int, merge: Merge) -> list[Record]:
         """Ask some devices at once and merge their replies in the fleet's order; return a record of each."""
-        states = {part: self._state_for(part) for part in {part for _, part in wave}}
-        messages = [self._message(share, part, number, states[part]) for share, part in wave]
+        parts = {part.rank: part for _, part in wave}  # devices without adapters are sent the same
+        states = {rank: self._state_for(part) for rank, part in parts.items()}
+        messages = [self._message(share, part, number, states[part.rank]) for share, part in wave]
         replies: dict[int, Message] = {}
         for reply in grid.send_and_receive(messages, timeout=self.config.timeout):
             replies.setdefault(reply.metadata.src_node_id, reply)  # one that is repeated does not count
@@ -143,7 +144,7 @@ class Federation:
             record: Record = {"device": share.device.name, "layers": part.layers}
             record |= {} if part.rank is None else {"rank": part.rank}
             record |= {"skip": part.skip} if share.windows else {}
-            record |= {"bytes_down": _bytes(states[part]), "bytes_up": 0}
+            record |= {"bytes_down": _bytes(states[part.rank]), "bytes_up": 0}
             records.append(record)
             node = self.members[share.device.index].node
             try:
