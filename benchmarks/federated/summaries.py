@@ -86,7 +86,7 @@ def _cell(records: list[dict[str, Any]]) -> str:
         return "refused"
     scores = [_at_the_end(record) for record in done]
     deviation = statistics.stdev(scores) if len(scores) > 1 else None
-    seeds = "" if len(scores) == 3 else f", {len(scores)} seeds"
+    seeds = {3: "", 1: ", 1 seed"}.get(len(scores), f", {len(scores)} seeds")
     return f"{numbers.spread(statistics.fmean(scores), deviation)} (l={done[0]['depth']}{seeds})"
 
 
