@@ -9,11 +9,11 @@ by how much the process has grown.
 from __future__ import annotations
 
 import gc
+import importlib
 import sys
 
 import psutil
 
-import frostline.training.run  # noqa: F401  # what a run has loaded by then
 from frostline import allocator
 from frostline.config import make_config
 from frostline.models import quiet
@@ -24,6 +24,7 @@ SQUAD = "../shared/data/squad"
 
 def main() -> None:
     """Read, make windows, and print."""
+    importlib.import_module("frostline.training.run")  # what a run has loaded by then
     quiet()
     allocator.use(sys.argv[1])
     config = make_config(

@@ -35,7 +35,7 @@ BESIDE = Path(__file__).resolve().parents[2] / "build" / "peers"
 def storable(adamw: type[Any]) -> type[Any]:
     """Return bitsandbytes' class with a flat `state_dict`: tensors and numbers by parameter."""
 
-    class Storable(adamw):  # type: ignore[misc]  # the base is known at run time only
+    class Storable(adamw):
         """The same optimizer; `load_state_dict` takes the flat form as it is."""
 
         def state_dict(self) -> dict[str, Any]:

@@ -62,7 +62,7 @@ class GaLoreAdamW(Optimizer):
         super().__init__(groups, {"lr": lr, "betas": (0.9, 0.999), "eps": 1e-6, "weight_decay": 0.0})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # torch types step() by overloads
+    def step(self, closure: Any = None) -> None:
         """Move every weight that has a gradient; closures are not taken."""
         for group in self.param_groups:
             (beta1, beta2), rate = group["betas"], group["lr"]

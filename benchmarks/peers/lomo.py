@@ -52,7 +52,7 @@ class Fused(Optimizer):
         """Move one weight by its gradient, in place."""
         weight.mul_(1 - group["lr"] * group["weight_decay"]).add_(gradient, alpha=-group["lr"])
 
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # torch types step() by overloads
+    def step(self, closure: Any = None) -> None:
         """End the step: from here on the next backward pass may come."""
         self._moved.clear()
 

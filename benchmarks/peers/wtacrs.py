@@ -136,7 +136,7 @@ class WtaCrs(Full):
         self._step = 0
         self._last: tuple[weakref.ref[Tensor], int, Draw] | None = None
         for name, layer in self._layers.items():
-            layer.forward = partial(self._forward, name, layer)  # type: ignore[method-assign]  # taken back in restore
+            layer.forward = partial(self._forward, name, layer)  # taken back in restore
 
     def restore(self, model: nn.Module) -> None:
         """Give the layers their own forward pass back."""

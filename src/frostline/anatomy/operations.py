@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-_APPLY = torch.autograd.Function.apply.__func__.__code__  # type: ignore[attr-defined]  # a classmethod
+_APPLY = torch.autograd.Function.__dict__["apply"].__func__.__code__
 _REFLECTED = {"radd": "add", "rmul": "mul", "rmatmul": "matmul", "rpow": "pow", "rtruediv": "div", "truediv": "div"}
 _NAMES = {**_REFLECTED, "native_dropout": "dropout"}
 # Functions that others wrote and whose names say little.

@@ -35,16 +35,18 @@ def federate(
     from frostline.federated.config import make_federate_config
 
     made = make_federate_config(values)
-    from frostline.federated.server_app import plan
+    from frostline.federated.server_app import plan, refuse_folder
     from frostline.models import quiet
 
     quiet()
-    if made.partition == "own" and made.own_data is None and not plan_only:
-        raise ConfigError(
-            "partition=own: a simulation must be told where the devices' data are: own_data=folder/{device}. Over a "
-            "network each node is told (examples/deployment)."
-        )
-    planned = plan(made, resume=resume or plan_only)
+    if not plan_only:
+        refuse_folder(made.output, resume=resume)
+        if made.partition == "own" and made.own_data is None:
+            raise ConfigError(
+                "partition=own: a simulation must be told where the devices' data are: own_data=folder/{device}. Over "
+                "a network each node is told (examples/deployment)."
+            )
+    planned = plan(made)
     if as_json:
         print(json.dumps(_plan_record(planned)), flush=True)
     else:

@@ -6,20 +6,21 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 
 from frostline.errors import CheckpointError
 from frostline.federated.server_optimizers import FedAvg
 
 _FILE = "checkpoint.safetensors"
-_VALUES = "values"
+_VALUES, _DIGEST = "values", "sha256"
+"""Tensors of bytes, and not the file's header, which a long log would not fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +48,15 @@ def save(folder: Path, checkpoint: Checkpoint, optimizer: FedAvg) -> None:
     """Write a checkpoint in place of the one before, with the state that the optimizer has now."""
     arrays = {f"state:{name}": value for name, value in checkpoint.state.items()}
     arrays |= {f"optimizer:{name}": value for name, value in optimizer.state.items()}
-    digest = _digest(arrays)
     values = {
         "round": checkpoint.round,
         "agreed": checkpoint.agreed,
         "log": checkpoint.log,
         "trained": optimizer.rounds,
-        "sha256": digest,
     }
-    told = np.frombuffer(json.dumps(values).encode(), np.uint8)  # a log that is longer than a header may be
+    arrays[_VALUES] = np.frombuffer(json.dumps(values).encode(), np.uint8)
     beside = folder / f"{_FILE}.new"
-    save_file({**arrays, _VALUES: told}, beside)
+    save_file({**arrays, _DIGEST: _digest(arrays)}, beside)
     with beside.open("rb") as stream:
         os.fsync(stream.fileno())
     beside.replace(folder / _FILE)
@@ -73,13 +72,11 @@ def load(folder: Path, agreed: dict[str, Any]) -> Checkpoint:
     if not path.is_file():
         raise CheckpointError(f"there is no {path} to resume from; start the federation without --resume.")
     try:
-        with safe_open(path, framework="np") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no mapping
-        values = json.loads(arrays.pop(_VALUES).tobytes())
-        if values["sha256"] != _digest(arrays):
+        arrays = load_file(path)
+        if arrays.pop(_DIGEST).tobytes() != _digest(arrays).tobytes():
             raise ValueError("its bytes are not those that were written")
-        done = Checkpoint(values["round"], values["agreed"], values["log"], {}, {}, values["trained"])
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        values = json.loads(arrays.pop(_VALUES).tobytes())
+    except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise CheckpointError(
             f"{path} cannot be read ({type(error).__name__}: {error}); start the federation anew."
         ) from error
@@ -91,12 +88,12 @@ def load(folder: Path, agreed: dict[str, Any]) -> Checkpoint:
         {name.removeprefix(kind): value for name, value in arrays.items() if name.startswith(kind)}
         for kind in ("state:", "optimizer:")
     )
-    return replace(done, state=state, optimizer=optimizer)
+    return Checkpoint(values["round"], agreed, values["log"], state, optimizer, values["trained"])
 
 
-def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:
+def _digest(arrays: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
     found = hashlib.sha256()
     for name in sorted(arrays):
         found.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
         found.update(np.ascontiguousarray(arrays[name]).data)
-    return found.hexdigest()
+    return np.frombuffer(found.digest(), np.uint8)

@@ -1,6 +1,6 @@
 """How far replies move the weights in a step: what tells one that is a thousand times too large from an honest one.
 
-A norm of the weights themselves cannot: in a late round an honest device moves them by a thousandth of it.
+A norm of the weights themselves cannot: in a late round an honest device moves them by a small part of it.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from flwr.app import Array, ArrayRecord, Context, Message
 from numpy.typing import NDArray
 
 from frostline.errors import ConfigError
+from frostline.federated.choice import memory_of
 from frostline.federated.config import FederateConfig, make_federate_config
 from frostline.federated.data import Examples, divide, examples, own_examples
 from frostline.federated.network import Network
@@ -62,7 +63,8 @@ class Received:
         """
         asked: dict[str, Any] = json.loads(str(message.content.config_records["asked"]["json"]))
         config = make_federate_config(asked["config"])
-        device = _device(context, len(config.devices.devices(config.seed)))
+        fleet = config.devices.devices(config.seed)
+        device = _place(context, len(fleet))
         if config.partition == "own":
             place = context.node_config.get("data", config.own_data)
             if place is None:
@@ -71,7 +73,7 @@ class Received:
             own = list(range(len(data.labels)))
         else:
             data = examples(config)
-            own = divide(data.labels, config.devices.devices(config.seed), config)[device]
+            own = divide(data.labels, fleet, config)[device]
         keep = context.node_config.get("keep")
         folder = config.output / "devices" / f"{device}" if keep is None else Path(str(keep))
         train, held_out = split(own, config, device)
@@ -91,10 +93,10 @@ class Received:
                 what the device has reserved for such.
         """
         device = self.config.devices.devices(self.config.seed)[self.device]
-        if not self.config.enforce or device.memory is None or device.memory.amount is None:
+        of_a_round = memory_of(device)
+        if not self.config.enforce or of_a_round is None:
             return None
-        amount = int(device.memory.amount)
-        return before + amount - device.reserved if self.simulated else amount
+        return of_a_round + (before if self.simulated else device.reserved)
 
 
 def taken(record: ArrayRecord, trained: Container[str] = ()) -> dict[str, NDArray[Any]]:
@@ -123,7 +125,7 @@ def _viewed(array: Array) -> NDArray[Any]:
     return found
 
 
-def _device(context: Context, count: int) -> int:
+def _place(context: Context, count: int) -> int:
     """Return which device of the fleet this node is."""
     told = str(context.node_config.get("partition-id", ""))
     if not told.isdecimal() or int(told) >= count:

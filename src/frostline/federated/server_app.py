@@ -74,14 +74,8 @@ class Planned:
         return replace(self, choice=_decide(self.config, self.tables, counts))
 
 
-def plan(config: FederateConfig, *, resume: bool = False) -> Planned:
-    """Return what each device shall train.
-
-    Raises:
-        BudgetInfeasible: a device can train nothing; names it.
-        CheckpointError: the output folder is in use, and is not to be gone on with.
-    """
-    refuse_folder(config.output, resume=resume)
+def plan(config: FederateConfig) -> Planned:
+    """Return what each device shall train; BudgetInfeasible names a device that can train nothing."""
     data = examples(config)
     counts = _divided(config, data)
     if counts is None:  # until the devices say it, an equal part of as many as the server's
@@ -213,7 +207,8 @@ def main(grid: Grid, context: Context) -> None:
         print(told(record, config.rounds), flush=True)
 
     resume = str(context.run_config.get("resume", False)).lower() == "true"
-    serve(grid, plan(config, resume=resume), resume=resume, say=say)
+    refuse_folder(config.output, resume=resume)
+    serve(grid, plan(config), resume=resume, say=say)
 
 
 def refuse_folder(folder: Path, *, resume: bool) -> None:

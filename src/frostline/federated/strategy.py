@@ -136,8 +136,8 @@ class Federation:
         states = {rank: self._state_for(part) for rank, part in parts.items()}
         messages = [self._message(share, part, number, states[part.rank]) for share, part in wave]
         replies: dict[int, Message] = {}
-        for reply in grid.send_and_receive(messages, timeout=self.config.timeout):
-            replies.setdefault(reply.metadata.src_node_id, reply)  # one that is repeated does not count
+        for each in grid.send_and_receive(messages, timeout=self.config.timeout):
+            replies.setdefault(each.metadata.src_node_id, each)  # one that is repeated does not count
         records: list[Record] = []
         found: list[dict[str, NDArray[Any]] | None] = []
         for share, part in wave:
@@ -146,9 +146,9 @@ class Federation:
             record |= {"skip": part.skip} if share.windows else {}
             record |= {"bytes_down": _bytes(states[part.rank]), "bytes_up": 0}
             records.append(record)
-            node = self.members[share.device.index].node
+            reply = replies.pop(self.members[share.device.index].node, None)
             try:
-                found.append(self._read(share, part, replies.pop(node) if node in replies else None, record))
+                found.append(self._read(share, part, reply, record))
             except Rejected as rejected:
                 record |= {"reply": rejected.reason, "detail": rejected.detail}
                 found.append(None)
@@ -159,10 +159,8 @@ class Federation:
             if arrays is None:
                 continue
             if record["pace"] > most:
-                record |= {
-                    "reply": "norm",
-                    "detail": f"a step moves weights by {record['pace']:.3g}, {most:.3g} at most",
-                }
+                record["reply"] = "norm"
+                record["detail"] = f"a step moves weights by {record['pace']:.3g}, {most:.3g} at most"
                 continue
             self._merge(arrays, record["examples"], merge)
             self.pace.add(record["pace"])
@@ -203,11 +201,7 @@ class Federation:
         examples, said = self.members[share.device.index].examples, metrics.get("num-examples")
         if said != examples:
             raise Rejected("examples", f"it says {said} examples, and {examples} when it introduced itself")
-        asked = (
-            ("loss", "seconds", "memory", "process")
-            if self.config.local_dp is None
-            else ("seconds", "memory", "process")
-        )
+        asked = ["seconds", "memory", "process", *(["loss"] if self.config.local_dp is None else [])]
         told = {key: metrics.get(key) for key in asked}
         if not all(isinstance(value, int | float) and math.isfinite(value) for value in told.values()):
             raise Rejected("nonfinite", f"it says {told}")

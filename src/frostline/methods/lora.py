@@ -17,8 +17,11 @@ from frostline.errors import UnsupportedModel, nearest
 from frostline.methods import base
 
 _TARGETS = ("query", "key", "value", "key_value", "query_key_value", "attention_output", "ffn_in", "ffn_out")
-_TOGETHER = {"query": ("query_key_value",), "key": ("key_value", "query_key_value")}
-_TOGETHER["value"] = _TOGETHER["key"]
+_TOGETHER = {
+    "query": ("query_key_value",),
+    "key": ("key_value", "query_key_value"),
+    "value": ("key_value", "query_key_value"),
+}
 
 
 class Lora(base.ConstantMethod):

@@ -153,7 +153,7 @@ class _Marks(TorchDispatchMode):
     _SHAPE_ONLY = (torch.ops.aten.ones_like.default, torch.ops.aten.new_ones.default)
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self.saved = False
         self._marked: dict[int, torch.UntypedStorage] = {}
 

@@ -116,7 +116,7 @@ def test_a_fleet_learns_a_language_a_document_a_device(make: Make, speakers: tup
         plan(make([{"name": "all", "count": 6}], **how, model=str(untied), output="-"))
     few = examples(make(**how, model=str(untied), output="-", max_train=10))
     assert set(few.labels) == set(range(5)), "some of every document"
-    assert len(few.labels) == len(few.encoded.train) == 10  # type: ignore[arg-type]
+    assert len(few.labels) == len(few.encoded.train) == 10
     with pytest.raises(ConfigError, match="it is for task language-modeling"):
         make(partition="natural")
 

@@ -174,7 +174,7 @@ def test_personal_layers_stay_with_their_device_and_every_device_is_scored(
         if name in head:
             assert end[name].tobytes() == before.tobytes(), "the server never sees a head"
     assert any(end[name].tobytes() != start[name].tobytes() for name in start)
-    sent = plan(config, resume=True).tables.costs[2, 2].upload
+    sent = plan(config).tables.costs[2, 2].upload
     assert sent == plan(make(output="-")).tables.costs[2, 2].upload - sum(
         128 + 4 * int(np.prod(shape)) for shape in head.values()
     )

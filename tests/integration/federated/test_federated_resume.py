@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from flwr.app import Message
 from safetensors.numpy import load_file
+from typer.testing import CliRunner
 
 from federation import DirectGrid, Killed, Make, killed_after, network, result, run, same_bits
+from frostline.cli import app
 from frostline.errors import CheckpointError, ConfigError
 from frostline.federated.parts import Part
 from frostline.federated.server_app import plan, serve
@@ -58,15 +61,17 @@ def test_other_data_or_another_network_are_not_gone_on_with(make: Make, tmp_path
 
     module._examples.cache_clear()
     with pytest.raises(CheckpointError, match="other values of examples"):
-        run(plan(config, resume=True), resume=True)
+        run(plan(config), resume=True)
 
 
 def test_a_folder_in_use_and_a_file_are_refused_before_anything_is_planned(make: Make, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
-    with pytest.raises(CheckpointError, match="is a file; choose another output"):
-        plan(make(output=str(tmp_path / "file"), model="no such model"))
-    with pytest.raises(CheckpointError, match="is there already"):
-        plan(make(output=str(tmp_path), model="no such model"))
+    for output, said in ((tmp_path / "file", "is a file; choose another output"), (tmp_path, "is there already")):
+        values = make(output=str(output), model="no such model").model_dump(mode="json", exclude_unset=True)
+        (tmp_path / "federate.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+        done = CliRunner().invoke(app, ["federate", str(tmp_path / "federate.yaml")])
+        assert isinstance(done.exception, CheckpointError)
+        assert said in str(done.exception)
 
 
 def test_a_device_keeps_its_own_blocks_while_windows_are_elsewhere(make: Make) -> None:
