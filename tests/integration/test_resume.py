@@ -65,7 +65,7 @@ def _child(values: dict[str, Any], where: str, step: int) -> None:
         os.kill(os.getpid(), number)
         return stock(*args, **kwargs)
 
-    StopOnInterrupt.on_step_begin = count  # type: ignore[method-assign]  # in a process of its own
+    StopOnInterrupt.on_step_begin = count  # in a process of its own
     setattr(owner, name, with_signal)
     try:
         run.run(make_config(values), console=Console(file=io.StringIO()))

@@ -84,7 +84,7 @@ def test_splits_share_neither_instances_nor_sentences(instances: Instances) -> N
     home = {text: split for split, pairs in instances.values() for pair in pairs for text in pair}
     for split in SPLITS:
         for seed in (0, 1):
-            assert {home[sentence.text] for sentence in generate(split, 2000, seed)} == {split}  # type: ignore[arg-type]
+            assert {home[sentence.text] for sentence in generate(split, 2000, seed)} == {split}
 
 
 def test_every_instance_has_the_same_words_in_good_and_in_bad_sentences(instances: Instances) -> None:
@@ -160,4 +160,4 @@ def test_all_of_a_split_can_be_had_and_no_more() -> None:
 
 def test_an_unknown_split_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(DataError, match="unknown split 'trian'; did you mean 'train'"):
-        generate("trian", 10)  # type: ignore[arg-type]
+        generate("trian", 10)

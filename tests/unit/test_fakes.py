@@ -73,7 +73,7 @@ def unknown_written(known: Fakes) -> Tensor:
 )
 def test_what_is_not_known_has_no_values(make: object) -> None:
     with fakes() as known:
-        tensor = make(known)  # type: ignore[operator]
+        tensor = make(known)
         with pytest.raises((DataDependentOutputException, DynamicOutputShapeException)):
             bool(tensor.all())
 

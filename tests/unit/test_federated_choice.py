@@ -60,7 +60,7 @@ def brute_force(devices: list[Device], tables: Tables, steps: list[int]) -> tupl
     """All of CAFF's definition, written down anew: t_c, then the mean over devices, then the argmax."""
 
     def bound(limit: Limit, whole: int) -> float:
-        return limit.amount if limit.amount is not None else float(limit.share) * whole  # type: ignore[arg-type]
+        return limit.amount if limit.amount is not None else float(limit.share) * whole
 
     def fits(device: Device, cost: Cost, count: int) -> bool:
         needs = []

@@ -39,7 +39,7 @@ OPTIMIZERS: dict[str, Callable[[Any], Optimizer]] = {
     "amsgrad": lambda p: AdamW(p, lr=1e-3, amsgrad=True),
     "sgd": lambda p: SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.1),
     "adafactor": lambda p: Adafactor(p, lr=1e-2, weight_decay=0.1),
-    "adafactor-transformers": lambda p: TransformersAdafactor(p, lr=1e-3, relative_step=False),  # type: ignore[no-untyped-call]
+    "adafactor-transformers": lambda p: TransformersAdafactor(p, lr=1e-3, relative_step=False),
 }
 POLICIES = ["keep", "release", "offload"]
 

@@ -19,7 +19,7 @@ from tiny_models import batch, make_optimizer, tiny_bert
 class Counting(SGD):
     """Counts its steps in the parameter group, as schedule-free optimizers do."""
 
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # torch types step() by overloads
+    def step(self, closure: Any = None) -> None:  # torch types step() by overloads
         super().step(closure)
         for group in self.param_groups:
             group["k"] = group.get("k", 0) + 1
@@ -50,7 +50,7 @@ def test_a_gradient_scaler_is_refused() -> None:
     model = tiny_bert()
     tuner = prepare(model, "full", fused_backward=True)
     with pytest.raises(ConfigError, match="GradScaler"):
-        tuner.attach(Wrapper(make_optimizer(model.parameters())))  # type: ignore[arg-type]
+        tuner.attach(Wrapper(make_optimizer(model.parameters())))
 
 
 def test_weights_on_several_devices_are_refused() -> None:

@@ -310,7 +310,7 @@ def test_an_optimizer_attached_after_the_decision_holds_the_learners(nodes: str)
     tuner, optimizer = prepared(model, nodes=nodes)
     train(model, tuner, optimizer, 3)
     tuner.attach(make_optimizer(model.parameters()))
-    train(model, tuner, tuner._state.optimizer, 2, start=3)  # type: ignore[union-attr]
+    train(model, tuner, tuner._state.optimizer, 2, start=3)
 
 
 def test_an_optimizer_whose_moments_cannot_be_cut_is_refused() -> None:

@@ -42,7 +42,7 @@ def run(method: SlimFit, values: dict[str, Tensor], moves: dict[str, float], ste
     method.before(step, parameters)
     for name in active:
         values[name] = values[name] * (1 + moves[name])
-    method.observe(step, values)  # type: ignore[arg-type]
+    method.observe(step, values)
     return active
 
 
@@ -238,7 +238,7 @@ def blocks_of(tuner: Tuner) -> frozenset[int]:
     depths = frozenset(tuner.anatomy.unit(name).block for name in tuner.active)
     assert tuner.active == {unit.name for unit in tuner.units if unit.block in depths}  # blocks train whole
     assert None not in depths
-    return depths  # type: ignore[return-value]
+    return depths
 
 
 def test_lisa_draws_blocks_anew_every_period() -> None:

@@ -151,7 +151,7 @@ def test_the_state_of_a_wrapped_optimizer_is_followed() -> None:
     model = tiny_bert()
     tuner = prepare(model, "slimfit", rate=0.75, optimizer_state="release")
     optimizer = make_optimizer(model.parameters())
-    tuner.attach(Wrapper(optimizer))  # type: ignore[arg-type]
+    tuner.attach(Wrapper(optimizer))
     train(model, tuner, optimizer, 5)
     assert {p for p, state in optimizer.state.items() if state} == {p for p in model.parameters() if p.requires_grad}
 

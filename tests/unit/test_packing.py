@@ -65,7 +65,7 @@ def test_one_tensor_in_two_places_is_two_copies() -> None:
 
 
 def test_a_tensor_that_is_made_of_others_comes_back_if_its_class_is_safe() -> None:
-    value = TwoTensor(torch.ones(2, 3), torch.zeros(2, 3))  # type: ignore[no-untyped-call]
+    value = TwoTensor(torch.ones(2, 3), torch.zeros(2, 3))
     with torch.serialization.safe_globals([TwoTensor]):
         back = there_and_back({"moment": value})["moment"]
     assert type(back) is TwoTensor

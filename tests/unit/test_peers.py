@@ -108,7 +108,7 @@ def test_vera_s_matrices_follow_the_seed_and_are_not_saved() -> None:
         optimizer = optimizer_of(tuner, 0.1)
         tuner.attach(optimizer)
         train(model, tuner, optimizer, 3)
-        return tuner.finish().bert.encoder.layer[0].attention.self.query.weight.detach()  # type: ignore[union-attr]
+        return tuner.finish().bert.encoder.layer[0].attention.self.query.weight.detach()
 
     assert merged(0).equal(merged(0))
     assert not merged(0).equal(merged(1))

@@ -220,7 +220,7 @@ def test_positions_whose_error_signal_is_great_win() -> None:
     assert not any(seen[1:])
     chosen: list[Tensor] = []
     stock = wtacrs.choose
-    wtacrs.choose = lambda *values: chosen.append(stock(*values)[0]) or stock(*values)  # type: ignore[func-returns-value]
+    wtacrs.choose = lambda *values: chosen.append(stock(*values)[0]) or stock(*values)
     try:
         tuner.before_step()
         model(**batch(9)).loss.backward()

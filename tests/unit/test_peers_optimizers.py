@@ -192,7 +192,7 @@ def test_lomo_is_gradient_descent_to_float64_rounding(weight_decay: float) -> No
         plain(**batch(index)).loss.backward()
         with torch.no_grad():
             for p in plain.parameters():
-                p.copy_(p * (1 - 0.05 * weight_decay) - 0.05 * p.grad)  # type: ignore[operator]
+                p.copy_(p * (1 - 0.05 * weight_decay) - 0.05 * p.grad)
     for name, value in weights(plain).items():
         torch.testing.assert_close(weights(model)[name], value, rtol=1e-12, atol=1e-14)
 
@@ -280,7 +280,7 @@ def test_badam_trains_one_block_at_a_time_and_drops_its_moments(order: str, turn
         changed = {n for n, v in weights(model).items() if not v.equal(before[n])}
         held = {names[id(p)] for p in optimizer.state}
         head = {unit.name for unit in tuner.always}
-        units = {u.name for u in tuner.anatomy.in_blocks(range(block, block + 1))}  # type: ignore[operator]
+        units = {u.name for u in tuner.anatomy.in_blocks(range(block, block + 1))}
         assert changed <= units | head
         assert {n for n in changed if n in units}
         assert held == units | head

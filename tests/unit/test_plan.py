@@ -28,7 +28,7 @@ PLAN = Plan(
 
 @pytest.mark.parametrize(("name", "settings"), METHOD_SETTINGS, ids=METHOD_IDS)
 def test_a_plan_survives_json_and_a_file(name: str, settings: dict[str, object], tmp_path: Path) -> None:
-    plan = prepare(tiny_bert(), name, **settings).plan  # type: ignore[arg-type]
+    plan = prepare(tiny_bert(), name, **settings).plan
     assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
     path = tmp_path / "plan.json"
     path.write_text(json.dumps(plan.to_json()))
@@ -87,7 +87,7 @@ def test_a_file_that_is_no_plan_is_named(content: str, said: str, tmp_path: Path
     ids=lambda change: next(iter(change)),
 )
 def test_what_makes_another_schedule(change: dict[str, object]) -> None:
-    assert not PLAN.same_schedule(dataclasses.replace(PLAN, **change))  # type: ignore[arg-type]
+    assert not PLAN.same_schedule(dataclasses.replace(PLAN, **change))
 
 
 def test_how_the_optimizers_state_waits_may_change_between_runs() -> None:
@@ -96,4 +96,4 @@ def test_how_the_optimizers_state_waits_may_change_between_runs() -> None:
 
 def test_a_plan_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        PLAN.seed = 5  # type: ignore[misc]
+        PLAN.seed = 5

@@ -36,7 +36,7 @@ class Stream(IterableDataset[dict[str, torch.Tensor]]):
     """The same rows, of which nobody knows how many there are."""
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
-        yield from Rows()  # type: ignore[misc]
+        yield from Rows()
 
 
 def trainer(model: nn.Module, output: Path, tuner: Tuner | None, *more: TrainerCallback, **arguments: Any) -> Trainer:
@@ -249,9 +249,9 @@ def test_several_devices_are_refused(arguments: dict[str, Any], said: str, tmp_p
             return arguments[name] if name in arguments else getattr(given, name)
 
     callback = prepare(tiny_bert(), "full").callback()
-    callback.on_init_end(given, None, None)  # type: ignore[arg-type]
+    callback.on_init_end(given, None, None)
     with pytest.raises(ConfigError, match=f"Frostline does not support {said}"):
-        callback.on_init_end(Arguments(), None, None)  # type: ignore[arg-type]
+        callback.on_init_end(Arguments(), None, None)
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_processes_that_could_not_share_gradients_are_refused(name: str, options
         world_size = 2
 
     with pytest.raises(ConfigError, match=f"does not support 2 processes here: {why}"):
-        prepare(tiny_bert(), name, **options).callback().on_init_end(Arguments(), None, None)  # type: ignore[arg-type]
+        prepare(tiny_bert(), name, **options).callback().on_init_end(Arguments(), None, None)
 
 
 @pytest.mark.parametrize(
@@ -285,9 +285,9 @@ def test_processes_that_would_wait_for_frozen_weights_are_refused(
             return getattr(given, name)
 
     asked: Any = Arguments()
-    prepare(tiny_bert(), "layers", count=1).callback().on_init_end(asked, None, None)  # type: ignore[arg-type]
+    prepare(tiny_bert(), "layers", count=1).callback().on_init_end(asked, None, None)
     changing = prepare(tiny_bert(), "slimfit", rate=0.5).callback()
     with pytest.raises(ConfigError, match=rf"method 'slimfit'.*\({said}\); set ddp_find_unused_parameters=True"):
-        changing.on_init_end(asked, None, None)  # type: ignore[arg-type]
+        changing.on_init_end(asked, None, None)
     given.ddp_find_unused_parameters = True
-    changing.on_init_end(asked, None, None)  # type: ignore[arg-type]
+    changing.on_init_end(asked, None, None)

@@ -60,5 +60,6 @@ def _read(folder: Path, part: str) -> Any:
     if part not in values:
         raise CheckpointError(f"{folder} was written by an earlier version of Frostline; start the run anew.")
     with safe_open(folder / _TENSORS, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys() if name.startswith(part)}  # noqa: SIM118
+        names = [name for name in file.keys() if name.startswith(part)]  # noqa: SIM118  # it is no mapping
+        tensors = {name: file.get_tensor(name) for name in names}
     return unpack(values[part], tensors)

@@ -26,7 +26,7 @@ def refuse_compilation(module: nn.Module, arguments: Any) -> None:
         _refuse_compiled()
 
 
-@torch.compiler.disable(reason="raises to the caller, not to the compiler")  # type: ignore[untyped-decorator]  # torch's
+@torch.compiler.disable(reason="raises to the caller, not to the compiler")  # type: ignore[untyped-decorator]  # torch leaves it untyped
 def _refuse_compiled() -> None:
     raise UnsupportedModel(
         "the model is compiled: units that freeze and thaw would recompile it; leave torch.compile out, before "

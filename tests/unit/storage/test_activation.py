@@ -38,7 +38,7 @@ UNDERSTOOD = {
     "swish": "silu",
 }
 PLAIN: dict[str, Callable[[], nn.Module]] = {
-    **{name: lambda name=name: ACT2FN[name] for name in UNDERSTOOD},  # type: ignore[misc]
+    **{name: lambda name=name: ACT2FN[name] for name in UNDERSTOOD},
     "nn.GELU": nn.GELU,
     "nn.GELU(tanh)": lambda: nn.GELU("tanh"),
 }

@@ -40,7 +40,7 @@ def test_threads_change_nothing(
 ) -> None:
     monkeypatch.setattr(attention_scores, "TILE_BYTES", tile_bytes)
     tensors = inputs(shared)
-    storage = AttentionStorage(Exact(), "inputs", "site", how)  # type: ignore[arg-type]
+    storage = AttentionStorage(Exact(), "inputs", "site", how)
 
     def run() -> list[Tensor]:
         torch.manual_seed(2)

@@ -79,7 +79,7 @@ def test_one_of_the_two_needs_a_gradient(only: str) -> None:
 def test_two_tensors_are_kept_in_place_of_four() -> None:
     ours, stock = _stored(_mlp("llama")), _mlp("llama")
     down = ours.get_submodule("down_proj")
-    down.forward = lambda x: linear(x, down.weight, None, Exact(), "down")  # type: ignore[method-assign, assignment]
+    down.forward = lambda x: linear(x, down.weight, None, Exact(), "down")
     input = torch.randn(50, 8, dtype=torch.float64, requires_grad=True)
     wide = 50 * 24 * 8
     assert saved_bytes(lambda: ours(input), ours) == 2 * wide + 50 * 8 * 8
@@ -112,7 +112,7 @@ def test_many_pieces_and_views() -> None:
 
 
 def test_what_is_not_understood() -> None:
-    class Other(LlamaMLP):  # type: ignore[misc]
+    class Other(LlamaMLP):
         def forward(self, x: Tensor) -> Tensor:
             return 2 * self.down_proj(self.act_fn(self.gate_proj(x)) * self.up_proj(x)).tanh()
 

@@ -89,7 +89,7 @@ def test_embedded_task_takes_no_columns_and_no_file(
     generator: list[tuple[str, int, int]], arguments: dict[str, str], message: str
 ) -> None:
     with pytest.raises(DataError, match=message):
-        load("acceptability", **arguments)  # type: ignore[arg-type]
+        load("acceptability", **arguments)
 
 
 def test_embedded_task_comes_from_the_generator() -> None:

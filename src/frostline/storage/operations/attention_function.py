@@ -8,7 +8,7 @@ tensors, to tell shapes and bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -31,7 +31,7 @@ from frostline.storage.tape import Tape, current_tape
 PROBABILITIES = "fixed0.8"
 
 
-@torch.compiler.disable(reason="works tile by tile, with random numbers of its own")  # type: ignore[untyped-decorator]  # torch's
+@torch.compiler.disable(reason="works tile by tile, with random numbers of its own")  # type: ignore[untyped-decorator]  # torch leaves it untyped
 def run(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, call: Call) -> Tensor:
     """Return the output [B, H, Sq, Dv], keeping what the call says if a gradient is asked for.
 
@@ -90,10 +90,13 @@ def _forward(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, cal
         if not _tiled(query):
             return _forward_elsewhere(query, key, value, mask, call)
         probabilities: list[Kept] = []
-        see = None
+        see: Callable[[Tensor], None] | None = None
         if keeping and call.how.keep == "probabilities":
             codec, site = codecs.get(PROBABILITIES), f"{call.how.site}.probabilities"
-            see = lambda tile: probabilities.append(keep(tile, codec, site))  # noqa: E731
+
+            def see(tile: Tensor) -> None:
+                probabilities.append(keep(tile, codec, site))
+
         if not call.setting.dropout:
             if see is not None:
                 attention_tiles.show(query, key, mask, call.setting, see)

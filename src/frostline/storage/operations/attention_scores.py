@@ -132,7 +132,7 @@ class Scores:
             shape = _size(tile.rows), tile.keys
             bias = torch.full(shape, -torch.inf, dtype=self.dtype, device=self._query.device)
             return bias.triu_(tile.rows.start + 1), None
-        part = self._mask[where]  # type: ignore[index]
+        part = self._mask[where]  # type: ignore[index]  # with a mask it is a tuple of slices
         if part.dtype == torch.bool:
             bias = torch.zeros(part.shape, dtype=self.dtype, device=part.device).masked_fill_(~part, -torch.inf)
         else:
