@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +14,10 @@ from transformers import BartConfig, BertConfig, DebertaV2Config, PretrainedConf
 
 from frostline.anatomy import discover
 from frostline.anatomy.batches import LABELS
-from frostline.errors import BudgetInfeasible, UnsupportedModel
+from frostline.errors import BudgetInfeasible, ConfigError, UnsupportedModel
 from frostline.meter.steps import Run, Steps, measure_tensors, meta_step
 from frostline.meter.tensors import TensorTracker
+from frostline.methods.knapsack import best_set
 from frostline.planner.ladder import ladder
 from frostline.planner.limits import MARGIN, Limits
 from frostline.planner.pricing import heaviest, prices, traced
@@ -38,6 +40,14 @@ _SIZES: dict[str, Any] = {
 def bert(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("bert")
     BertConfig(vocab_size=2000, **_SIZES).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def deep(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("deep")
+    sizes = {"num_hidden_layers": 3, "hidden_size": 64, "intermediate_size": 256, "num_attention_heads": 4}
+    BertConfig(vocab_size=500, max_position_embeddings=64, **sizes).save_pretrained(folder)
     return str(folder)
 
 
@@ -243,11 +253,91 @@ def test_no_set_that_auto_may_choose_passes_its_budget(bert: str, policy: str) -
     least, most = (heaviest(steps, paid, Limits(tensors))[1].peak for tensors in (0, 10**12))
     limits = Limits(Limits(0).budget_for(least + (most - least) // 3))
     tensors = limits.tensors
-    settings, predicted = heaviest(steps, paid, limits)
+    settings, predicted, _ = heaviest(steps, paid, limits)
     assert predicted.peak <= tensors
     run = Steps(bert, 8, 32, None, "auto", settings, "compact", policy, count=12)
     measured = measure_tensors(run)["memory"]["tensor_peak"]
     assert 0.6 * tensors < measured <= tensors
+
+
+@pytest.mark.parametrize(
+    ("storage", "policy", "share"),
+    [
+        ("smallest", "keep", 0.6),
+        pytest.param("exact", "release", 0.6, marks=pytest.mark.slow),
+        pytest.param("exact", "keep", 0.2, marks=pytest.mark.slow),
+        pytest.param("smallest", "release", 0.2, marks=pytest.mark.slow),
+        pytest.param("smallest", "release", 0.8, marks=pytest.mark.slow),
+    ],
+)
+def test_nor_does_any_other_within_its_capacity(deep: str, storage: str, policy: str, share: float) -> None:
+    steps = Steps(deep, 16, 32, storage=storage, optimizer_state=policy, count=2)
+    paid = prices(traced(steps), policy, discover(*meta_step(steps)))
+    least, most = (heaviest(steps, paid, Limits(bytes))[1].peak for bytes in (0, 10**12))
+    limits = Limits(Limits(0).budget_for(int(least + (most - least) * share)))
+    settings, predicted, _ = heaviest(steps, paid, limits)
+    assert predicted.peak <= limits.tensors
+    chance, costs, levels = random.Random(0), list(paid.costs.values()), paid.levels
+    kinds = [name.rpartition(".")[2] for name in paid.costs]
+    wishes = [
+        [chance.random() for _ in costs],
+        [chance.random() ** 8 for _ in costs],
+        [1.0 if kind == "query" else 1e-6 for kind in kinds],
+        [1.0 if kind == "LayerNorm" else 1e-6 for kind in kinds],
+        [1.0 if level == 2 else 1e-6 for level in levels],
+        [1.0 if level == 0 else 1e-6 for level in levels],
+    ]
+    for values in wishes:
+        chosen = best_set(values, costs, levels, paid.depths, settings["capacity"])
+        units = frozenset().union(*(paid.units[list(paid.costs)[place]] for place in chosen))
+        own = replace(steps, method="auto", settings=settings)
+        assert not chosen or rehearse(own, [units]).peak <= limits.tensors
+
+
+def test_auto_uses_what_it_is_given(deep: str) -> None:
+    steps = Steps(deep, 16, 32, storage="compact", optimizer_state="keep", count=2)
+    paid = prices(traced(steps), "keep", discover(*meta_step(steps)))
+    whole = heaviest(steps, paid, Limits(10**12))
+    assert whole[0]["capacity"] == paid.most
+    assert paid.share(paid.most) > 0.99
+    least = heaviest(steps, paid, Limits(0))[1].peak
+    limits = Limits(Limits(0).budget_for((least + whole[1].peak) // 2))
+    settings, found, _ = heaviest(steps, paid, limits)
+    assert 0.85 * limits.tensors < found.peak
+    assert 0.1 < paid.share(settings["capacity"]) < 1
+
+
+def test_what_is_asked_of_auto_is_kept_but_what_the_budget_decides(bert: str) -> None:
+    asked = Request(bert, 8, 2**40, 16, method="auto", settings={"every": 5}, optimizer_state="release", runtime=0)
+    found = make_plan(asked)["plan"]
+    assert found["settings"]["every"] == 5
+    assert found["optimizer_state"] == "release"
+    with pytest.raises(ConfigError, match="its capacity come from the budget"):
+        Request(bert, 8, 2**40, 16, method="auto", settings={"capacity": 5})
+    with pytest.raises(ConfigError, match="bananas"):
+        make_plan(replace(asked, settings={"bananas": 5}))
+
+
+def test_where_work_is_limited_most_trains(bert: str) -> None:
+    whole = make_plan(Request(bert, 16, 2**40, 32, runtime=0))["predicted"]["flops"]
+    asked = Request(bert, 16, 2**40, 32, flops=0.75 * whole, runtime=0)
+    found = make_plan(asked)
+    chosen = found["rungs"][-1]
+    others = [make_plan(replace(asked, method="auto", storage=way))["rungs"][-1] for way in ("exact", "smallest")]
+    assert chosen["flops"] <= 0.75 * whole
+    assert chosen["share"] == max(rung["share"] for rung in (chosen, *others))
+    assert others[0]["share"] > others[1]["share"]
+
+
+def test_a_plan_that_is_there_keeps_all_that_it_says(bert: str) -> None:
+    keys = make_plan(Request(bert, 8, 2**40, 16, runtime=0))["plan"] | {"max_grad_norm": 0.25, "allocator": "default"}
+    found = make_plan(Request(bert, 8, 2**40, 16, keys=keys, runtime=0))["plan"]
+    assert found == keys
+
+
+def test_where_gradients_are_clipped_a_refusal_says_what_that_costs(bert: str) -> None:
+    with pytest.raises(BudgetInfeasible, match="with max_grad_norm=0 each may go"):
+        make_plan(Request(bert, 8, 5000, 16, fused=False, runtime=0))
 
 
 def test_auto_has_no_budget_where_tables_of_positions_train_within_blocks(tmp_path: Path) -> None:

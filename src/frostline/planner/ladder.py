@@ -84,6 +84,7 @@ _STORAGE = {
 _POLICIES = {
     "keep": "not all weights train at a step, tables of embeddings never",
     "release": "not all weights train at a step, and moments start anew",
+    "offload": "not all weights train at a step, and moments are fetched",
 }
 _BLOCKS = "the training of the embeddings"
 
@@ -96,6 +97,8 @@ def ladder(
     fused: bool = True,
     lighter: Sequence[dict[str, Any]] = (),
     accumulation: int = 1,
+    optimizer_state: str | None = None,
+    works: bool = False,
 ) -> list[Rung]:
     """Return the rungs, the one that gives up least first.
 
@@ -106,6 +109,9 @@ def ladder(
         fused: whether each weight may move within backward: not where gradients are clipped or added up.
         lighter: settings of the user's method that train less and less, where he has said none.
         accumulation: batches that the user adds up for one step; each may be split further.
+        optimizer_state: the user's, which is kept; None to choose that of `auto`.
+        works: whether work is limited, too: then `auto` has a rung for each storage, as what takes least memory does
+            the most work.
     """
     ways = _STORAGE if storage is None else {storage if isinstance(storage, str) else "yours": ("your storage", "")}
     kept, (last, _) = list(ways)[-1] if storage is None else storage, list(ways.values())[-1]
@@ -121,10 +127,12 @@ def ladder(
         changes = {"method": "layers", "settings": {"count": blocks}}
         rungs += _family("all blocks", changes, ways, storage, costs=_BLOCKS, fused=fused)
     if method in (None, AUTO):
-        for policy, costs in _POLICIES.items():
-            changes = {"method": AUTO, "storage": kept, "optimizer_state": policy}
-            name = f"auto, {last}, optimizer state: {policy}"
-            rungs.append(Rung(name, costs, changes, splittable=policy == "release", budgeted=True, family=AUTO))
+        policies = ["keep", "release"] if optimizer_state is None else [optimizer_state]
+        for policy in policies:
+            for way, (words, _) in list(ways.items())[0 if works else -1 :]:
+                changes = {"method": AUTO, "storage": way if storage is None else storage, "optimizer_state": policy}
+                name, splittable = f"auto, {words}, optimizer state: {policy}", policy == policies[-1]
+                rungs.append(Rung(name, _POLICIES[policy], changes, splittable, budgeted=True, family=AUTO))
     return [replace(rung, accumulation=accumulation) for rung in rungs]
 
 

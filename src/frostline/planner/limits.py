@@ -34,6 +34,11 @@ class Limits:
     speed: Speed | None = None
 
     @property
+    def limits_work(self) -> bool:
+        """Whether time or operations are limited."""
+        return self.seconds is not None or self.flops is not None
+
+    @property
     def tensors(self) -> int:
         """The bytes that all tensors may take together; below 0 if the process alone is too large."""
         return math.floor(self.budget * (1 - MARGIN)) - self.runtime

@@ -1,13 +1,17 @@
 """What `auto` may spend: costs by module and prices by depth from the profile, checked by rehearsing sets of its own.
 
 A module that trains costs its optimizer state, a copy of the weight by which it is judged, and the larger of its
-gradient and of what waits for that gradient, as the one goes when the other comes. The peak is that sum and a constant,
-nearly; rehearsals of the costliest sets find the constant, and correct what the sums have wrong.
+gradient and of what waits for that gradient, as the one goes when the other comes; both, where gradients of parts are
+added up. What a set takes beyond that sum, its excess, differs from set to set: it has what operations compute with,
+less what the sum counts twice (what several modules share, what is gone before another comes). So sets of all kinds are
+rehearsed, and the greatest excess of those within the capacity is taken to be that of all.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from frostline.anatomy import Anatomy, discover
@@ -22,8 +26,8 @@ STATES = 2
 
 _UNLIMITED = 10**18
 _CORRECTIONS = 6
-_CLOSE = 0.02
-_LEAST_RISE, _MOST_RISE = 0.25, 4.0
+
+Modules = frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +56,42 @@ class Prices:
         """The bytes that the cheapest module needs."""
         return min(cost + self.depths[level] for cost, level in zip(self.costs.values(), self.levels, strict=True))
 
+    @property
+    def cheapest(self) -> list[Modules]:
+        """The sets of one module that need no more than the least."""
+        return [frozenset({name}) for name in self.costs if self.cost([name]) == self.least]
+
+    @property
+    def witnesses(self) -> list[Modules]:
+        """Sets whose excess is great: what lies on one level, and one module that makes the others' wait for nothing.
+
+        Blocks are taken to be alike, so one near the top stands for all; embeddings and what lies next to the head are
+        not.
+        """
+        levels = sorted(set(self.levels))
+        levels_of = list(zip(self.costs, self.levels, strict=True))
+        on = {level: [name for name, at in levels_of if at == level] for level in levels}
+        near, top = levels[max(0, len(levels) - 2)], levels[-1]
+        alone = [frozenset({min(on[level], key=self.costs.__getitem__)}) for level in {levels[0], near}]
+        return [frozenset(on[level]) for level in {near, top}] + alone
+
+    def cost(self, modules: Iterable[str]) -> int:
+        """Return the bytes that a set of modules needs by the sums."""
+        levels = dict(zip(self.costs, self.levels, strict=True))
+        return sum(self.costs[name] for name in modules) + self.depths[min(levels[name] for name in modules)]
+
     def settings(self, capacity: int) -> dict[str, Any]:
         """Return `auto`'s settings."""
         return {"capacity": capacity, "costs": self.costs, "prices": list(self.depths)}
 
     def share(self, capacity: int) -> float:
         """Return the share of all costs that the costliest set within a capacity has."""
-        units = self.costliest(capacity)
-        return sum(self.costs[name] for name in self.costs if self.units[name] <= units) / sum(self.costs.values())
+        return sum(self.costs[name] for name in self.costliest(capacity)) / sum(self.costs.values())
 
-    def costliest(self, capacity: int) -> frozenset[str]:
-        """Return the units of the set that costs most within a capacity."""
-        costs = list(self.costs.values())
-        names = [list(self.costs)[i] for i in best_set(costs, costs, self.levels, self.depths, capacity)]
-        return frozenset().union(*(self.units[name] for name in names))
+    def costliest(self, capacity: int) -> Modules:
+        """Return the set that costs most within a capacity."""
+        costs, names = list(self.costs.values()), list(self.costs)
+        return frozenset(names[place] for place in best_set(costs, costs, self.levels, self.depths, capacity))
 
 
 def priceable(anatomy: Anatomy) -> bool:
@@ -84,7 +110,7 @@ def traced(steps: Steps, **how: Any) -> Profile:
     return profile(model, anatomy, batch, storage=steps.storage, device=how.get("device", "cpu"))
 
 
-def prices(found: Profile, optimizer_state: str, anatomy: Anatomy) -> Prices:
+def prices(found: Profile, optimizer_state: str, anatomy: Anatomy, parts: int = 1) -> Prices:
     """Return what `auto` pays for what.
 
     Args:
@@ -92,6 +118,7 @@ def prices(found: Profile, optimizer_state: str, anatomy: Anatomy) -> Prices:
         optimizer_state: `keep` or `release` that of frozen units. Kept, it is there for all that may ever train, so
             tables of embeddings may not: half of a small model's weights, of which a batch moves a few rows.
         anatomy: of the model.
+        parts: whose gradients are added up for one step.
     """
     top = len(found.static) - 1
     tables = {unit.name for unit in anatomy.in_region("embeddings") if unit.kind == "embedding"}
@@ -101,62 +128,65 @@ def prices(found: Profile, optimizer_state: str, anatomy: Anatomy) -> Prices:
         for name, weights in found.weights.items()
         if weights.level < top and not never >= set(weights.units)
     }
-    costs = {name: _cost(found, name, optimizer_state == "keep") for name in below}
+    costs = {name: _cost(found, name, optimizer_state == "keep", parts) for name in below}
     levels = tuple(weights.level for weights in below.values())
     depths = tuple(found.waiting_from(level) - found.waiting_from(top) for level in range(top + 1))
     return Prices(costs, levels, depths, {name: frozenset(weights.units) for name, weights in below.items()})
 
 
-def heaviest(steps: Steps, paid: Prices, limits: Limits, **how: Any) -> tuple[dict[str, Any], Rehearsal]:
-    """Return `auto`'s settings within the limits, and what the costliest set under them takes.
+def heaviest(steps: Steps, paid: Prices, limits: Limits, **how: Any) -> tuple[dict[str, Any], Rehearsal, bool]:
+    """Return `auto`'s settings within the limits, what the heaviest set found under them takes, and if work binds.
 
-    The sums are no more than a bound on most sets, so the capacity is corrected by what the rehearsal of the costliest
-    set under it leaves of the budget or lacks (secant method, from a rise of a byte for a byte); then sought between
-    what is too much work and what is not. If nothing fits, the settings are those of the cheapest set.
+    If nothing fits, the settings are those of the cheapest set.
     """
-    known: dict[frozenset[str], Rehearsal] = {}
+    known: dict[Modules, Rehearsal] = {}
 
-    def taken(capacity: int) -> Rehearsal:
-        units = paid.costliest(capacity)
-        if units not in known:
-            known[units] = _rehearsed(steps, paid, units, how)
-        return known[units]
+    def taken(modules: Modules) -> Rehearsal:
+        if modules not in known:
+            units = frozenset().union(*(paid.units[name] for name in modules))
+            own = replace(steps, method="auto", settings={**steps.settings, **paid.settings(_UNLIMITED)})
+            known[modules] = rehearse(own, [units], **how)
+        return known[modules]
 
-    fits, over = paid.least, paid.most + 1
-    if not limits.memory_fits(taken(fits)) or not limits.work_fits(taken(fits)):
-        return paid.settings(fits), taken(fits)
-    capacity, rise, wanted = fits, 1.0, int(limits.tensors * (1 - _CLOSE / 2))
-    for _ in range(_CORRECTIONS):
-        if limits.tensors - taken(fits).peak < limits.tensors * _CLOSE or over - fits < paid.least:
-            break
-        former, capacity = capacity, min(capacity + int((wanted - taken(capacity).peak) / rise), paid.most)
-        if not fits < capacity < over:
-            capacity = (fits + over) // 2
-        if capacity != former:
-            more = taken(capacity).peak - taken(former).peak
-            rise = min(max(more / (capacity - former), _LEAST_RISE), _MOST_RISE)
-        if limits.memory_fits(taken(capacity)):
-            fits = capacity
-        else:
-            over = capacity
-    if not limits.work_fits(taken(fits)):
-        too_much, fits = fits, paid.least
+    least = max(map(taken, paid.cheapest), key=lambda found: found.peak)
+    if limits.broken(least):
+        return paid.settings(paid.least), least, False
+    if not limits.broken(taken(frozenset(paid.costs))):
+        return paid.settings(paid.most), taken(frozenset(paid.costs)), False
+    for modules in paid.witnesses:
+        taken(modules)
+    capacity = 0
+    while (found := paid.costliest(capacity := _capacity(paid, known, limits.tensors))) not in known:
+        taken(found)
+    if not limits.work_fits(taken(found)):
+        too_much, capacity = capacity, paid.least
         for _ in range(_CORRECTIONS):
-            capacity = (fits + too_much) // 2
-            if limits.work_fits(taken(capacity)):
-                fits = capacity
+            between = (capacity + too_much) // 2
+            if limits.work_fits(taken(paid.costliest(between))):
+                capacity = between
             else:
-                too_much = capacity
-    return paid.settings(fits), taken(fits)
+                too_much = between
+        return paid.settings(capacity), taken(paid.costliest(capacity)), True
+    within = [rehearsal for modules, rehearsal in known.items() if paid.cost(modules) <= capacity]
+    return paid.settings(capacity), max(within, key=lambda rehearsal: rehearsal.peak), False
 
 
-def _rehearsed(steps: Steps, paid: Prices, units: frozenset[str], how: dict[str, Any]) -> Rehearsal:
-    """Return what steps take in which `auto` trains these units."""
-    own = replace(steps, method="auto", settings=paid.settings(_UNLIMITED))
-    return rehearse(own, [units], **how)
+def _capacity(paid: Prices, known: Mapping[Modules, Rehearsal], tensors: int) -> int:
+    """Return the most that may be spent so that no set passes the limit of bytes, by the excess of those known.
+
+    A set's excess counts only where the capacity admits it.
+    """
+    excess = sorted((paid.cost(modules), found.peak - paid.cost(modules)) for modules, found in known.items())
+    most, greatest = paid.least, excess[0][1]
+    for (cost, more), (following, _) in pairwise([*excess, (paid.most + 1, 0)]):
+        greatest = max(greatest, more)
+        if (capacity := min(tensors - greatest, following - 1)) >= cost:
+            most = max(most, capacity)
+    return most
 
 
-def _cost(found: Profile, name: str, state_stays: bool) -> int:
+def _cost(found: Profile, name: str, state_stays: bool, parts: int) -> int:
     weights = found.weights[name]
     state = 0 if state_stays else STATES * weights.bytes  # what stays is there whether it trains or not
-    return state + weights.bytes + max(weights.bytes, weights.dynamic)
+    waits = weights.bytes + weights.dynamic if parts > 1 else max(weights.bytes, weights.dynamic)
+    return state + weights.bytes + waits

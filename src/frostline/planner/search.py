@@ -42,12 +42,14 @@ class Tried:
         steps: what would run, for a part of the batch.
         rehearsal: what it takes; of a budgeted rung within the budget, or the least that it can take.
         share: of the bytes outside the head that train at a step, in a budgeted rung; else 1.
+        memory_is_ample: whether no rung that takes less memory would train more, as all else that is limited binds.
     """
 
     rung: Rung
     steps: Steps
     rehearsal: Rehearsal
     share: float = 1.0
+    memory_is_ample: bool = True
 
 
 def search(
@@ -72,14 +74,14 @@ def search(
         for candidate in attempt.whole_and_split(rung):
             if attempt.fits(candidate):
                 found.append(candidate)
-            if attempt.fits(candidate) and candidate.share >= ENOUGH:
+            if attempt.fits(candidate) and candidate.share >= ENOUGH and candidate.memory_is_ample:
                 return attempt.down_to(attempt.filled(candidate), rungs)
     if found:
         return attempt.down_to(max(found, key=lambda tried: tried.share), rungs)
     tried = tuple(attempt.tried.values())
     fitting = [t for t in tried if limits.memory_fits(t.rehearsal)]
     if fitting:
-        nearest = min(fitting, key=lambda t: len(limits.broken(t.rehearsal)))
+        nearest = min(fitting, key=lambda t: (len(limits.broken(t.rehearsal)), t.rehearsal.work.flops))
         raise BudgetInfeasible(
             f"no way to train {steps.model} within the limits was found: {nearest.rung.name}, the nearest within the "
             f"memory, takes {' and '.join(limits.broken(nearest.rehearsal))}. Loosen that limit, or the memory's."
@@ -137,7 +139,7 @@ class _Attempt:
         examples: of a batch that may be split; 1 if it may not.
         how: as for `search`.
         tried: by the names of the rungs.
-        profiles: of the budgeted rungs' model, by the examples in a part.
+        profiles: of the budgeted rungs' model, by the examples in a part and the storage.
     """
 
     steps: Steps
@@ -145,7 +147,7 @@ class _Attempt:
     examples: int
     how: dict[str, Any]
     tried: dict[str, Tried] = field(default_factory=dict)
-    profiles: dict[int, Profile] = field(default_factory=dict)
+    profiles: dict[tuple[int, str], Profile] = field(default_factory=dict)
 
     def possible(self, rungs: Sequence[Rung]) -> Sequence[Rung]:
         """Return the rungs without those made for a budget, where a model allows no prices and there are others."""
@@ -239,11 +241,14 @@ class _Attempt:
                 f"method 'auto' cannot be held to a budget on {self.steps.model}: tables of positions train within its "
                 "blocks, and attention then keeps more than the sum of their prices; choose another method."
             )
-        if part.batch_size not in self.profiles:  # the same for every policy
-            self.profiles[part.batch_size] = traced(part, **how)
-        paid = prices(self.profiles[part.batch_size], part.optimizer_state, self._anatomy)
-        settings, taken = heaviest(part, paid, self.limits, **how)
-        return Tried(rung, replace(part, settings=settings), taken, paid.share(settings["capacity"]))
+        key = part.batch_size, str(part.storage)  # the same for every policy
+        if key not in self.profiles:
+            self.profiles[key] = traced(part, **how)
+        paid = prices(self.profiles[key], part.optimizer_state, self._anatomy, rung.parts)
+        settings, taken, by_work = heaviest(part, paid, self.limits, **how)
+        own = replace(part, settings={**part.settings, **settings})
+        ample = by_work or not self.limits.limits_work
+        return Tried(rung, own, taken, paid.share(settings["capacity"]), ample)
 
     @cached_property
     def _anatomy(self) -> Anatomy:
