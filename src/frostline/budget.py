@@ -13,22 +13,27 @@ from frostline.errors import BudgetError, BudgetExceeded
 AUTO = "auto"
 _SIZES = TypeAdapter(ByteSize)
 _CGROUP = Path("/sys/fs/cgroup")
-_AMOUNT = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*([kmgtpe]i?)?b?\s*", re.IGNORECASE)  # pydantic's looks no further
+# Pydantic's looks no further than where the amount ends.
+_AMOUNT = re.compile(r"\s*([0-9]+\.?[0-9]*|\.[0-9]+)\s*([kmgtpe]i?)?b?\s*", re.IGNORECASE)
 _TIMES = re.compile(r"(\d+(?:\.\d+)?) ?[x×]")
 
 
-def parse_budget(text: str | int) -> int:
+def parse_budget(text: str | int, what: str = "budget") -> int:
     """Return the bytes of a budget: a number of bytes, or one with a unit.
 
     `kB`, `MB`, `GB` count in thousands, `KiB`, `MiB`, `GiB` in 1024s. `auto` is what is free now.
 
+    Args:
+        text: of the budget.
+        what: it is, for messages.
+
     Raises:
         BudgetError: it is no amount of bytes, or not above 0.
     """
-    if text == AUTO:
+    if is_auto(text):
         return free_memory()
     none = BudgetError(
-        f"the budget {text!r} is no amount of memory; write for instance 2GiB, 600MB, a number of bytes, or auto."
+        f"the {what} {text!r} is no amount of memory; write for instance 2GiB, 600MB, a number of bytes, or auto."
     )
     if isinstance(text, bool) or (isinstance(text, str) and not _AMOUNT.fullmatch(text)):
         raise none
@@ -37,8 +42,13 @@ def parse_budget(text: str | int) -> int:
     except (ValidationError, OverflowError) as error:
         raise none from error
     if size <= 0:
-        raise BudgetError(f"the budget {text!r} is {size} bytes; give more than 0.")
+        raise BudgetError(f"the {what} {text!r} is {size} bytes; give more than 0.")
     return size
+
+
+def is_auto(text: str | int) -> bool:
+    """Tell whether a budget is what is free."""
+    return isinstance(text, str) and text.strip().casefold() == AUTO
 
 
 def times_inference(text: str | int) -> float | None:

@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from frostline.allocator import Allocator
-from frostline.budget import AUTO, parse_budget, times_inference
+from frostline.budget import is_auto, parse_budget, times_inference
 from frostline.errors import ConfigError, nearest
 from frostline.tasks.kinds import AskedKind
 
@@ -120,7 +120,7 @@ class TrainConfig(Keys):
     @classmethod
     def _amount(cls, value: Any) -> Any:
         """Refuse what is no amount of memory now, before anything is read or started."""
-        if value is not None and value != AUTO and times_inference(value) is None:
+        if value is not None and not is_auto(value) and times_inference(value) is None:
             parse_budget(value)
         return value
 

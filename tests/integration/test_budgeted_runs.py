@@ -15,7 +15,7 @@ import torch
 from datasets import Dataset, Features, Value
 from PIL import Image
 from rich.console import Console
-from transformers import TrainerCallback
+from transformers import T5Config, TrainerCallback
 
 from frostline.config import make_config
 from frostline.errors import BudgetExceeded, BudgetInfeasible, OutOfMemory
@@ -23,6 +23,7 @@ from frostline.planner import machine
 from frostline.planner.hindsight import hindsight
 from frostline.training.planned import within_budget
 from frostline.training.run import run
+from frostline.training.start import resumed
 from tiny_pictures import make_vit
 
 COMMAND = Path(sys.executable).with_name("frostline")
@@ -38,13 +39,14 @@ def test_a_plan_before_anything_is_loaded(command, tiny):
     assert found["predicted"]["peak"] == found["predicted"]["tensors"] + found["runtime"]
     assert found["runtime"] < found["smallest_budget"] < 1.03 * found["predicted"]["peak"]
     assert found["largest_batch"] > 4
+    assert sum(found["predicted"]["saved_by_operation"].values()) == found["predicted"]["saved"]
     assert any("memory that this machine has" in warning for warning in found["warnings"])
 
 
 def test_a_plan_to_read(command, tiny):
     done = command("plan", tiny, "--batch-size", 4, "--seq-len", 16, "--budget", "2GiB", "--no-bounds")
     assert done.code == 0, done.stderr
-    for words in ("full, stock storage", "fits", "at the peak", "runtime", "2.00 GiB"):
+    for words in ("full, stock storage", "fits", "at the peak", "runtime", "saved: attention", "2.00 GiB"):
         assert words in done.stdout
 
 
@@ -61,6 +63,29 @@ def test_refused(command, tiny, budget, code, said):
     done = command("plan", tiny, "--batch-size", 2, "--seq-len", 8, "--method", "full", "--budget", budget)
     assert done.code == code
     assert said in done.stderr
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_planned(command, tiny, tmp_path):
+    (tmp_path / "file").write_text("")
+    done = command("plan", tiny, "--budget", "2GiB", "--output", tmp_path / "file" / "plan.json")
+    assert done.code == 2
+    assert "cannot be written: " in done.stderr
+    assert "is no folder to write in" in done.stderr
+
+
+@pytest.mark.parametrize(("upload", "said"), [("auto", "the upload auto is refused"), ("0", "the upload '0' is 0")])
+def test_uploads_are_said_in_bytes(command, tiny, upload, said):
+    done = command("plan", tiny, "--budget", "2GiB", "--upload", upload)
+    assert done.code == 2
+    assert said in done.stderr
+
+
+def test_a_step_that_fails_by_itself_is_not_said_to_look_at_data(command, tmp_path):
+    T5Config(vocab_size=99, d_model=16, d_ff=32, d_kv=8, num_layers=2, num_heads=2).save_pretrained(tmp_path)
+    done = command("plan", tmp_path, "--batch-size", 2, "--seq-len", 8, "--budget", "2GiB", "--no-bounds")
+    assert done.code == 2
+    assert "decoder_start_token_id" in done.stderr
+    assert "depends on the data" not in done.stderr
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -117,6 +142,22 @@ def test_a_run_that_passes_its_budget_is_stopped_with_a_checkpoint(tmp_path, tas
     with pytest.raises(BudgetExceeded, match=r"step 1 took .* budget of 1,048,576.* kept most: .*checkpoint-1"):
         run(config, console=Console(quiet=True))
     assert json.loads((output / "run.json").read_text(encoding="utf-8"))["status"] == "budgetexceeded"
+
+
+def test_and_goes_on_with_a_larger_budget(tmp_path, task, tiny, command):
+    shape = {"max_steps": 2, "batch_size": 4, "max_length": 16, "save_strategy": "steps", "save_steps": 1}
+    config = make_config({"model": str(tiny), "data": str(task), "output": tmp_path / "run", **shape, "budget": "8GiB"})
+    run(config, console=Console(quiet=True))
+    record = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record | {"status": "budgetexceeded"}), encoding="utf-8")
+    more = resumed(make_config(json.loads(config.model_dump_json(exclude_unset=True)) | {"budget": "9GiB"}))
+    assert more.planned == {**record["planned"], "budget": 9 * 2**30}
+    with pytest.raises(BudgetInfeasible, match="too small for the plan that the run was started with"):
+        resumed(make_config(json.loads(config.model_dump_json(exclude_unset=True)) | {"budget": "9MiB"}))
+    done = command("train", "--resume", "--output", tmp_path / "run", "--budget", "9GiB", "--no-report")
+    assert done.code == 0, done.stderr
+    again = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
+    assert (again["status"], again["prediction"]["budget"]) == ("finished", 9 * 2**30)
 
 
 def test_a_run_that_cannot_fit_is_refused_before_anything_is_written(command, tmp_path):

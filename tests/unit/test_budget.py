@@ -30,7 +30,7 @@ _LOOKS_LIKE_ONE = ["1,5GiB", "1,500MiB", "1.5.5GiB", "2GiB!", "800MiB per step",
 
 
 @pytest.mark.parametrize(
-    "text", ["2 bananas", "", "-1GB", "0", 0, -5, "NaN", "inf", 1.5, True, "1e3MB", "2GB2", *_LOOKS_LIKE_ONE]
+    "text", ["2 bananas", "", "-1GB", "0", 0, -5, "NaN", "inf", 1.5, True, "1e3MB", "2GB2", "٢GiB", *_LOOKS_LIKE_ONE]
 )
 def test_what_is_no_amount_is_refused_by_name(text: str) -> None:
     with pytest.raises(BudgetError) as caught:
@@ -63,3 +63,13 @@ def test_auto_is_what_is_free() -> None:
 )
 def test_sizes_in_words(size: int, text: str) -> None:
     assert written(size) == text
+
+
+@pytest.mark.parametrize("text", ["auto", " Auto "])
+def test_auto_however_it_is_written(text: str) -> None:
+    assert parse_budget(text) > 0
+
+
+def test_other_limits_in_bytes_are_named() -> None:
+    with pytest.raises(BudgetError, match="the upload '0' is 0 bytes"):
+        parse_budget("0", "upload")

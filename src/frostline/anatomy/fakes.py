@@ -8,6 +8,7 @@ tensors then. All else is without values, and an operation that asks for them ra
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -111,6 +112,9 @@ class Fakes(TorchDispatchMode):
 def fakes() -> Iterator[Fakes]:
     """Make every new tensor a fake one, and give what makes those that stand for a batch."""
     with FakeTensorMode(allow_non_fake_inputs=True), Fakes() as known, ExitStack() as stack:
+        log = logging.getLogger("torch._subclasses.fake_tensor")  # prints what it raises, traceback and all
+        stack.callback(log.setLevel, log.level)
+        log.setLevel(logging.CRITICAL)
         transformers = sys.modules.get("transformers.utils.import_utils")
         if transformers is not None:  # it asks whether a mask is fake before it looks whether that masks anything
             is_fake = transformers.is_fake_tensor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -21,12 +22,27 @@ _LETTERS = {
     "gradients": ("G", "yellow"),
     "optimizer": ("O", "magenta"),
     "saved": ("S", "cyan"),
+    "saved: linear": ("L", "cyan"),
+    "saved: attention": ("A", "bright_cyan"),
+    "saved: activation": ("F", "cyan"),
+    "saved: norm": ("N", "bright_cyan"),
+    "saved: dropout": ("D", "cyan"),
+    "saved: recompute": ("C", "bright_cyan"),
     "other": ("T", "green"),
 }
 _MEANING = {
     "runtime": "interpreter, libraries, threads",
-    "saved": "activations kept for backward",
+    "saved": "activations kept for backward; each kind has its share of when backward begins",
+    "saved: recompute": "what is made again from these",
     "other": "transient: what operations compute with",
+}
+_KINDS = {
+    "saved: linear": ("linear", "addmm", "conv1d", "conv2d", "matmul"),
+    "saved: attention": ("attention", "scaled_dot_product_attention", "softmax"),
+    "saved: activation": ("activation", "gelu", "relu", "silu", "tanh"),
+    "saved: norm": ("layer_norm", "rms_norm", "group_norm", "batch_norm"),
+    "saved: dropout": ("dropout",),
+    "saved: recompute": ("recompute",),
 }
 
 
@@ -45,6 +61,9 @@ def show_plan(
     storage: Annotated[str | None, typer.Option(help="Keep this storage; chosen if left out.")] = None,
     optim: Annotated[str, typer.Option(help="The optimizer, as transformers names it.")] = "adamw_torch_fused",
     bf16: Annotated[bool, typer.Option("--bf16", help="Plan for bfloat16 autocast.")] = False,
+    max_grad_norm: Annotated[
+        float, typer.Option(help="At which the run clips gradients, as it does by itself; 0 lets each go once used.")
+    ] = 1.0,
     seconds: Annotated[float | None, typer.Option(help="Of a step, at most; see `frostline calibrate`.")] = None,
     flops: Annotated[float | None, typer.Option(help="Of a step, at most: 2e12.")] = None,
     upload: Annotated[str | None, typer.Option(help="Bytes of all that may ever train, at most: 5MiB.")] = None,
@@ -64,8 +83,8 @@ def show_plan(
     from frostline.planner.request import Request, full_fine_tuning, largest_batch, make_plan, smallest_budget
 
     quiet()
-    if output is not None and output.is_dir():
-        raise ConfigError(f"--output {str(output)!r} is a folder; name a file: --output {output / 'plan.json'}")
+    if output is not None:
+        _require_writable(output)
     request = Request(
         model,
         batch_size,
@@ -82,6 +101,7 @@ def show_plan(
         optim=optim,
         bf16=bf16,
         head=head,
+        fused=not max_grad_norm,
     )
     if device == "cpu" and not is_known(bf16=bf16):
         print("measuring once what a process takes besides its tensors, about half a minute ...", file=sys.stderr)
@@ -91,14 +111,30 @@ def show_plan(
         found |= {"full": full_fine_tuning(fixed)}
         found |= {"smallest_budget": smallest_budget(fixed), "largest_batch": largest_batch(fixed)}
     if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        _write(output, found)
     if as_json:
         print(json.dumps(found))
         return
     _print(model, found)
     if output is not None:
         print(f"written to {output}; use it with: frostline train ... --plan {output}")
+
+
+def _require_writable(output: Path) -> None:
+    """Refuse a file that cannot be written before anything is planned; ConfigError."""
+    if output.is_dir():
+        raise ConfigError(f"--output {str(output)!r} is a folder; name a file: --output {output / 'plan.json'}")
+    folder = next(place for place in output.absolute().parents if place.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise ConfigError(f"--output {str(output)!r} cannot be written: {str(folder)!r} is no folder to write in.")
+
+
+def _write(output: Path, found: dict[str, Any]) -> None:
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"--output {str(output)!r} cannot be written: {error}") from error
 
 
 def _print(model: str, found: dict[str, Any]) -> None:
@@ -156,7 +192,7 @@ def _print_peaks(peaks: dict[str, dict[str, Any]], budget: int, out: Any) -> Non
     from frostline.budget import written
     from frostline.cli.site_tables import table
 
-    parts = {name: {"runtime": peak["peak"] - peak["tensors"], **peak["at_peak"]} for name, peak in peaks.items()}
+    parts = {name: {"runtime": peak["peak"] - peak["tensors"], **_by_kind(peak)} for name, peak in peaks.items()}
     scale = max(budget, *(peak["peak"] for peak in peaks.values())) / _WIDTH
     for name, sizes in parts.items():
         bar, end, drawn = Text(f"{name:>7} "), 0.0, 0
@@ -173,6 +209,20 @@ def _print_peaks(peaks: dict[str, dict[str, Any]], budget: int, out: Any) -> Non
         if any(sizes[part] for sizes in parts.values())
     ]
     out.print(table("", ("", "at the peak", *(f" {name}" for name in parts), ""), rows))
+
+
+def _by_kind(peak: dict[str, Any]) -> dict[str, int]:
+    """Return the bytes at a peak, those that are saved by kind, each with its share of those when backward begins."""
+    found: dict[str, int] = {}
+    for part, size in peak["at_peak"].items():
+        if part == "saved":
+            waits = peak["saved_by_operation"]
+            whole = sum(waits.values()) or 1
+            kinds = {kind: sum(waits.get(name, 0) for name in names) * size // whole for kind, names in _KINDS.items()}
+            found |= {part: size - sum(kinds.values()), **kinds}
+        else:
+            found[part] = size
+    return found
 
 
 def register(app: typer.Typer) -> None:

@@ -15,18 +15,26 @@ from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from frostline.anatomy import Anatomy, discover
 from frostline.anatomy.batches import LABELS, with_decoder_inputs
 from frostline.anatomy.fakes import Fakes, fakes
 from frostline.anatomy.target import traced_for
 from frostline.errors import FrostlineError, UnsupportedModel
+from frostline.meter.saved import SavedMeter
 from frostline.meter.step_peaks import StepPeaks
 from frostline.meter.steps import Run, Steps, meta_step
 from frostline.meter.tensors import TensorTracker
 from frostline.meter.work import Work, WorkCounter
 from frostline.models import quiet
 
+_LOOKS_AT_DATA = (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    GuardOnDataDependentSymNode,
+)
 Active = frozenset[str]
 Source = Callable[[Steps], tuple[Any, dict[str, Tensor]]]
 
@@ -81,19 +89,51 @@ def rehearse(
         ConfigError: something in `steps` is refused.
         UnsupportedModel: the step depends on the data, or was not understood.
     """
+    with _ready(steps, device, source, anatomy) as run:
+        heaviest = run.tuner.heaviest() if worst else None
+        count = 1 if run.tuner.constant and not fresh else steps.count
+        if not fresh:
+            _fill_optimizer(run, sets[0] if sets else None)
+        own: list[Active | None] = list(sets) if sets is not None else [None] * count
+        return _rehearsed(run, own, [] if heaviest is None else [heaviest] * 2, parts, evaluation, ahead)
+
+
+def rehearse_saved(
+    steps: Steps, device: str = "cpu", *, source: Source = meta_step, anatomy: Anatomy | None = None
+) -> dict[str, int]:
+    """Return what waits when backward begins, bytes by operation, most first; of the heaviest set of a schedule.
+
+    A model that runs its blocks more than once has no such places: nothing is returned.
+
+    Args:
+        steps, device, source, anatomy: as for `rehearse`.
+
+    Raises:
+        ConfigError, UnsupportedModel: as for `rehearse`.
+    """
+    with _ready(steps, device, source, anatomy) as run:
+        run.tuner.force(run.tuner.heaviest())
+        run.tuner.before_step()
+        try:
+            with SavedMeter(run.model, run.device_type) as meter:
+                loss = run.loss()
+        except UnsupportedModel:
+            return {}
+        run.finish_step(loss)
+        run.tuner.finish()
+        return meter.sites.by_operation()
+
+
+@contextmanager
+def _ready(steps: Steps, device: str, source: Source, anatomy: Anatomy | None) -> Iterator[Run]:
+    """Give a run of the steps on fake tensors."""
     quiet()
     model, batch = source(steps)
     try:
         anatomy = anatomy or discover(model, batch)  # not on fakes: it looks at the tokens
         with traced_for(device) as place, _fakes() as known, torch.random.fork_rng(devices=[]):
             _materialise(model, known, place)
-            run = Run(steps, model, {name: known.like(value, place) for name, value in batch.items()}, anatomy)
-            heaviest = run.tuner.heaviest() if worst else None
-            count = 1 if run.tuner.constant and not fresh else steps.count
-            if not fresh:
-                _fill_optimizer(run, sets[0] if sets else None)
-            own: list[Active | None] = list(sets) if sets is not None else [None] * count
-            return _rehearsed(run, own, [] if heaviest is None else [heaviest] * 2, parts, evaluation, ahead)
+            yield Run(steps, model, {name: known.like(value, place) for name, value in batch.items()}, anatomy)
     except FrostlineError:
         raise
     except Exception as error:
@@ -131,9 +171,15 @@ def rehearse_inference(steps: Steps, device: str = "cpu", *, source: Source = me
 
 
 def _unforeseen(steps: Steps, error: Exception) -> UnsupportedModel:
-    return UnsupportedModel(
-        f"a step of {steps.model!r} cannot be rehearsed on fake tensors: {type(error).__name__}: {error}. "
+    """Return the error in words: a step that looks at the data, or one that failed for a reason of its own."""
+    why = (
         "A forward pass that depends on the data cannot be predicted; `frostline measure` runs it."
+        if isinstance(error, _LOOKS_AT_DATA) or "meta tensor" in str(error)
+        else "`frostline measure` runs a real one, and shows whether the model or its config is at fault."
+    )
+    said = str(error).strip().partition("\n")[0]
+    return UnsupportedModel(
+        f"a step of {steps.model!r} cannot be rehearsed on fake tensors: {type(error).__name__}: {said}. {why}"
     )
 
 

@@ -10,20 +10,24 @@ import torch
 
 from frostline import methods
 from frostline.anatomy import discover
-from frostline.budget import AUTO, free_memory, parse_budget, times_inference, total_memory
-from frostline.errors import BudgetError, ConfigError
+from frostline.budget import free_memory, is_auto, parse_budget, times_inference, total_memory
+from frostline.errors import BudgetError, BudgetInfeasible, ConfigError
 from frostline.heads import CLASSIFICATION
 from frostline.meter.steps import Steps, meta_step
 from frostline.planner.ladder import AS_PLANNED, Rung, ladder, suffixes
 from frostline.planner.limits import Limits
 from frostline.planner.machine import Machine, machine
-from frostline.planner.rehearsal import Source, rehearse, rehearse_inference
+from frostline.planner.rehearsal import Source, rehearse, rehearse_inference, rehearse_saved
 from frostline.planner.search import Tried, largest, search, smallest
 
 Choice = str | dict[str, str]
 _OF_STEPS = ("method", "settings", "storage", "optimizer_state", "fused_backward")
 PLAN = (*_OF_STEPS, "batch_size", "gradient_accumulation_steps", "allocator", "max_grad_norm")
 """The keys of `frostline train` that a plan may say."""
+
+
+_AS_SAID = ("allocator", "max_grad_norm")
+_PRICED = frozenset({"capacity", "costs", "prices"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,7 @@ class Request:
         device: `cpu` or `cuda`.
         method, settings: kept if given; the planner chooses if None.
         storage: kept if given; the planner chooses if None.
-        optimizer_state: of frozen units, of a method that is given.
+        optimizer_state: of frozen units, kept if given; that of `auto` is chosen if None.
         fused: whether each weight may move within backward; not where gradients are clipped or added up.
         accumulation: batches of that size whose gradients are added up for one step.
         evaluation: examples in a forward pass of the evaluation, 0 for none.
@@ -61,7 +65,7 @@ class Request:
     method: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     storage: Choice | None = None
-    optimizer_state: str = "keep"
+    optimizer_state: str | None = None
     optim: str = "adamw_torch_fused"
     bf16: bool = False
     fused: bool = True
@@ -78,6 +82,11 @@ class Request:
             raise ConfigError(f"device {self.device!r} is not understood: say cpu or cuda.")
         if self.settings and self.method is None and self.keys is None:
             raise ConfigError(f"the settings {', '.join(self.settings)} are of no method: name theirs with --method.")
+        if self.method == "auto" and self.keys is None and (found := _PRICED & self.settings.keys()):
+            raise ConfigError(
+                f"method auto: its {', '.join(sorted(found))} come from the budget; leave them out, or give them in a "
+                "plan, or train without a budget."
+            )
         for name, value in (("seconds", self.seconds), ("flops", self.flops)):
             if value is not None and not 0 < value < float("inf"):
                 raise ConfigError(f"a limit of {value} {name} a step is refused: give more than 0.")
@@ -92,9 +101,9 @@ def make_plan(request: Request, source: Source = meta_step) -> dict[str, Any]:
 
     Returns:
         `request`, `budget`, `runtime` (bytes of the process besides tensors), `inference` (bytes of a process that
-        does forward passes alone), `plan` (keys of `frostline train`),
-        `predicted` (see `_prediction`), `rungs` (each with `name`, `costs`, `share`, `fits` and a prediction), and
-        `warnings`.
+        does forward passes alone), `plan` (keys of `frostline train`), `predicted` (see `_prediction`; with
+        `saved_by_operation`, what waits when backward begins), `rungs` (each with `name`, `costs`, `share`, `fits` and
+        a prediction), and `warnings`.
 
     Raises:
         BudgetError: the budget is no amount of memory; BudgetInfeasible if no plan fits it.
@@ -103,16 +112,23 @@ def make_plan(request: Request, source: Source = meta_step) -> dict[str, Any]:
     """
     here = _machine(request)
     inference = rehearse_inference(_steps(request), request.device, source=source) + here.runtime
-    budget = _budget(request, inference)
+    budget = bytes_of(request.budget, request.device, inference)
     limits = _limits(request, budget, here)
-    found = search(_steps(request), limits, _rungs(request, source), whole=request.whole, **_how(request, source))
+    try:
+        found = search(_steps(request), limits, _rungs(request, source), whole=request.whole, **_how(request, source))
+    except BudgetInfeasible as error:
+        if request.fused or request.keys is not None or request.accumulation > 1:
+            raise
+        raise BudgetInfeasible(
+            f"{error} Gradients are clipped here; with max_grad_norm=0 each may go as soon as it is used."
+        ) from error
     return {
         "request": {**asdict(request), "budget": budget},
         "budget": budget,
         "runtime": here.runtime,
         "inference": inference,
-        "plan": plan_of(found[-1]),
-        "predicted": _prediction(found[-1], here),
+        "plan": plan_of(found[-1]) | {key: value for key, value in (request.keys or {}).items() if key in _AS_SAID},
+        "predicted": _prediction(found[-1], here) | _saved(found[-1], request, source),
         "rungs": [
             {
                 "name": tried.rung.name,
@@ -143,7 +159,8 @@ def full_fine_tuning(request: Request, source: Source = meta_step) -> dict[str, 
     """Return what stock full fine-tuning of the whole batch would take, as the prediction of a plan."""
     rung = Rung("full", "nothing", {"method": "full", "storage": "exact"})
     steps = Steps(**{**asdict(_steps(request)), **rung.changes, "settings": {}, "optimizer_state": "keep"})
-    return _prediction(Tried(rung, steps, rehearse(steps, **_how(request, source))), _machine(request))
+    tried = Tried(rung, steps, rehearse(steps, **_how(request, source)))
+    return _prediction(tried, _machine(request)) | _saved(tried, request, source)
 
 
 def plan_of(tried: Tried) -> dict[str, Any]:
@@ -160,6 +177,18 @@ def steps_of(request: Request, keys: Mapping[str, Any], **changes: Any) -> Steps
     return replace(_steps(request), **{**own, **changes})
 
 
+def bytes_of(budget: str | int, device: str, inference: int) -> int:
+    """Return the bytes of a budget, `inference` being those of forward passes alone; BudgetError if it is none."""
+    times = times_inference(budget)
+    if times is not None:
+        return int(times * inference)
+    if not is_auto(budget) or device == "cpu":
+        return parse_budget(budget)
+    if not torch.cuda.is_available():
+        raise BudgetError("the budget auto is what a GPU has free, and there is none here; say how much: 24GiB.")
+    return int(torch.cuda.mem_get_info()[0])
+
+
 def from_json(values: Mapping[str, Any]) -> Request:
     """Return the request that JSON values stand for; ConfigError if they are none."""
     try:
@@ -174,25 +203,15 @@ def _machine(request: Request) -> Machine:
     return machine(request.device, bf16=request.bf16)
 
 
-def _budget(request: Request, inference: int) -> int:
-    """Return the bytes of the budget, `inference` being those of forward passes alone."""
-    times = times_inference(request.budget)
-    if times is not None:
-        return int(times * inference)
-    if request.budget != AUTO or request.device == "cpu":
-        return parse_budget(request.budget)
-    if not torch.cuda.is_available():
-        raise BudgetError("the budget auto is what a GPU has free, and there is none here; say how much: 24GiB.")
-    return int(torch.cuda.mem_get_info()[0])
-
-
 def _limits(request: Request, budget: int, here: Machine) -> Limits:
     if request.seconds is not None and here.speed is None:
         raise ConfigError(
             f"a limit of {request.seconds} seconds a step needs the speed of this machine: run `frostline calibrate` "
             "once, or limit the FLOPs."
         )
-    upload = None if request.upload is None else parse_budget(request.upload)
+    if request.upload is not None and is_auto(request.upload):
+        raise BudgetError("the upload auto is refused: say how many bytes a device may send, 5MiB.")
+    upload = None if request.upload is None else parse_budget(request.upload, "upload")
     return Limits(budget, here.runtime, request.seconds, request.flops, upload, here.speed)
 
 
@@ -204,7 +223,7 @@ def _steps(request: Request) -> Steps:
         request.image_size,
         method=request.method or "full",
         settings=request.settings,
-        optimizer_state=request.optimizer_state,
+        optimizer_state=request.optimizer_state or "keep",
         optim=request.optim,
         bf16=request.bf16,
         head=request.head,
@@ -229,6 +248,8 @@ def _rungs(request: Request, source: Source) -> list[Rung]:
         fused=request.fused,
         lighter=lighter,
         accumulation=request.accumulation,
+        optimizer_state=request.optimizer_state,
+        works=request.seconds is not None or request.flops is not None,
     )
     if request.upload is None or request.method is not None:
         return rungs
@@ -259,6 +280,11 @@ def _prediction(tried: Tried, here: Machine) -> dict[str, Any]:
         "seconds": None if here.speed is None else here.speed.seconds(found.work),
         "upload": found.upload,
     }
+
+
+def _saved(tried: Tried, request: Request, source: Source) -> dict[str, dict[str, int]]:
+    """Return `saved_by_operation`: bytes that wait when backward begins."""
+    return {"saved_by_operation": rehearse_saved(tried.steps, request.device, source=source)}
 
 
 def _warnings(request: Request, budget: int) -> list[str]:

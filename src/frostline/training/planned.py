@@ -14,7 +14,7 @@ from frostline.budget import written
 from frostline.children import run_child
 from frostline.config import TrainConfig, make_config
 from frostline.errors import BudgetInfeasible, ConfigError, FrostlineError, PlanError, nearest
-from frostline.planner.request import PLAN
+from frostline.planner.request import PLAN, bytes_of
 from frostline.tasks import task_of
 
 _SPLIT = ("batch_size", "gradient_accumulation_steps", "settings", "optimizer_state", "method")
@@ -48,21 +48,44 @@ def within_budget(
     if former is not None:
         request["budget"] = former["budget"]
     console.print("planning within the budget ...")
-    found = ask({"kind": "plan", "request": {**request, "runtime": runtime}})
+    try:
+        found = ask({"kind": "plan", "request": {**request, "runtime": runtime}})
+    except ConfigError as error:
+        raise error if config.plan is None else type(error)(f"plan={str(config.plan)!r}: {error}") from error
     size, peak = (written(bytes) for bytes in (found["budget"], found["predicted"]["peak"]))
     console.print(f"budget {size}: {found['rungs'][-1]['name']}, predicted peak {peak}", highlight=False)
     for warning in found["warnings"]:
         console.print(f"warning: {warning}")
     asked = config.model_fields_set
-    if "allocator" in asked and config.allocator != found["plan"].get("allocator", config.allocator):
+    allocator = config.allocator if "allocator" in asked else found["plan"]["allocator"]
+    if allocator != "compact":
         console.print(
-            f"warning: allocator={config.allocator} keeps some of what is freed, and the prediction is of "
-            f"allocator={found['plan']['allocator']}: the run may pass its budget. Leave allocator out.",
+            f"warning: allocator={allocator} keeps some of what is freed, and the prediction is of "
+            "allocator=compact: the run may pass its budget. Leave allocator out.",
             highlight=False,
         )
     own = {key: value for key, value in found["plan"].items() if key not in asked or key in _SPLIT}
     values = json.loads(config.model_dump_json()) | own | {_EVALUATION: _evaluation(config)}
     return make_config({key: value for key, value in values.items() if value is not None}), found
+
+
+def with_budget(planned: Mapping[str, Any], budget: str | int) -> dict[str, Any]:
+    """Return what the planner found under another budget, which changes nothing but what the run is held to.
+
+    Args:
+        planned: what it found.
+        budget: as a user writes it.
+
+    Raises:
+        BudgetError: it is no amount of memory; BudgetInfeasible if the plan does not fit it.
+    """
+    size, peak = bytes_of(budget, planned["request"]["device"], planned["inference"]), planned["predicted"]["peak"]
+    if peak > size:
+        raise BudgetInfeasible(
+            f"a budget of {written(size)} ({size:,} bytes) is too small for the plan that the run was started with, "
+            f"which takes {written(peak)} ({peak:,} bytes); give more, or start another run folder."
+        )
+    return {**planned, "budget": size}
 
 
 def as_started(config: TrainConfig, former: Mapping[str, Any]) -> TrainConfig:
@@ -136,7 +159,7 @@ def _of_config(config: TrainConfig) -> dict[str, Any]:
         "method": config.method if "method" in asked else None,
         "settings": config.settings,
         "storage": config.storage if "storage" in asked else None,
-        "optimizer_state": config.optimizer_state,
+        "optimizer_state": config.optimizer_state if "optimizer_state" in asked else None,
         "fused": not config.max_grad_norm and config.gradient_accumulation_steps == 1,
     }
 

@@ -15,7 +15,7 @@ from frostline.errors import CheckpointError
 from frostline.methods import plugins
 from frostline.methods.base import validate_settings
 from frostline.training import checkpoints
-from frostline.training.planned import as_started, within_budget
+from frostline.training.planned import as_started, with_budget, within_budget
 from frostline.training.run_folder import RunFolder
 from frostline.training.trainer import require_usable
 
@@ -75,6 +75,7 @@ def resumed(config: TrainConfig) -> Start:
 
     Raises:
         CheckpointError: there is no run, no checkpoint, or the config is of another run.
+        BudgetInfeasible: it has another budget, within which its plan does not fit.
     """
     folder = RunFolder(config.output)
     former = folder.record()
@@ -82,13 +83,17 @@ def resumed(config: TrainConfig) -> Start:
         raise CheckpointError(f"there is no run to resume in {str(folder.path)!r}; leave --resume out to start one.")
     asked, config = config, as_started(config, former)
     now = json.loads(config.model_dump_json())
+    planned = former.get("planned")
+    free = FREE_ON_RESUME if planned is None or config.budget is None else FREE_ON_RESUME | {"budget", "enforce"}
     for key, value in former["config"].items():
-        if key not in FREE_ON_RESUME and now.get(key) != value:
+        if key not in free and now.get(key) != value:
             raise CheckpointError(
                 f"this run was started with {key}={value!r}, not {now.get(key)!r}: a resumed run ends as if it had "
                 f"never stopped. Resume it with {key}={value!r}, or start another run folder."
             )
-    start = Start(asked, config, folder, former, planned=former.get("planned"))
+    if planned is not None and now["budget"] != former["config"]["budget"]:
+        planned = with_budget(planned, now["budget"])
+    start = Start(asked, config, folder, former, planned=planned)
     if start.is_finished:
         return start
     checkpoint = checkpoints.latest(folder.checkpoints)

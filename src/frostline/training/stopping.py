@@ -72,6 +72,7 @@ def stopped(error: FrostlineError, folder: RunFolder, record: dict[str, Any]) ->
         where = f" The last whole checkpoint is {found}; to use it: frostline export {found} FOLDER"
     else:
         where = f" The last whole checkpoint is {found}; go on with: frostline train --resume --output {folder.path}"
+        where += " --budget MORE" if isinstance(error, BudgetExceeded) else ""
     _note(folder, record, type(error).__name__.lower(), str(error))
     return type(error)(f"{error}{where}")
 
