@@ -60,10 +60,10 @@ def federation(values: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def config_of(asked: dict[str, Any], task: str, limit: str, rule: str, seed: int, rate: float | None) -> dict[str, Any]:
     """Return the config of one federation; at the rate of its task where none is given."""
-    values = {key: value for key, value in asked["tasks"][task].items() if key not in ("prepare", "rates", "trials")}
+    own = {key: value for key, value in asked["tasks"][task].items() if key not in ("prepare", "rates", "trials")}
     if rate is None:
         rate = asked["tasks"][task]["rates"]["adapters" if rule in asked["adapters"] else "layers"]
-    values |= asked["common"] | {"fleet": asked["limits"][limit]["fleet"], "rule": rule, "seed": seed}
+    values = asked["common"] | own | {"fleet": asked["limits"][limit]["fleet"], "rule": rule, "seed": seed}
     return values | asked["rules"].get(rule, {}) | {"learning_rate": rate}
 
 
