@@ -87,11 +87,10 @@ def written(size: int) -> str:
     return f"{size / 2**20:,.0f} MiB" if size >= 2**20 else f"{size:,} bytes"
 
 
-def exceeded(step: int, peak: int, budget: int, why: str = "") -> BudgetExceeded:
-    """Return the error of a step that took `peak` bytes of a smaller budget; `why` follows behind."""
+def exceeded(what: str, peak: int, budget: int, why: str = "") -> BudgetExceeded:
+    """Return the error of a step, or an evaluation, that took `peak` bytes of a smaller budget; then `why`."""
     return BudgetExceeded(
-        f"step {step} took {peak:,} bytes ({written(peak)}), more than the budget of {budget:,} "
-        f"({written(budget)}){why}."
+        f"{what} took {peak:,} bytes ({written(peak)}), more than the budget of {budget:,} ({written(budget)}){why}."
     )
 
 

@@ -150,7 +150,7 @@ def _keep(prepared: Tuner, model: nn.Module, source: _Live, budget: int) -> None
     def after() -> None:
         peak = peaks().deciding
         if peak > budget:
-            raise exceeded(prepared.step, peak, budget)
+            raise exceeded(f"step {prepared.step}", peak, budget)
 
     hook = model.register_forward_pre_hook(before, with_kwargs=True)
 

@@ -17,8 +17,10 @@ from PIL import Image
 from rich.console import Console
 from transformers import T5Config, TrainerCallback
 
+from frostline import meter
 from frostline.config import make_config
 from frostline.errors import BudgetExceeded, BudgetInfeasible, OutOfMemory
+from frostline.meter.process import Peaks
 from frostline.planner import machine
 from frostline.planner.hindsight import hindsight
 from frostline.training.planned import within_budget
@@ -142,6 +144,18 @@ def test_a_run_that_passes_its_budget_is_stopped_with_a_checkpoint(tmp_path, tas
     with pytest.raises(BudgetExceeded, match=r"step 1 took .* budget of 1,048,576.* kept most: .*checkpoint-1"):
         run(config, console=Console(quiet=True))
     assert json.loads((output / "run.json").read_text(encoding="utf-8"))["status"] == "budgetexceeded"
+
+
+def test_so_is_one_whose_evaluation_does(tmp_path, task, tiny, monkeypatch):
+    class EvaluatesInMore(TrainerCallback):
+        def on_evaluate(self, *_, **__):
+            monkeypatch.setattr(meter, "peaks", lambda: Peaks(2**40))
+
+    where = {"model": str(tiny), "data": str(task), "output": tmp_path / "run", "budget": "8GiB"}
+    shape = {"max_steps": 4, "batch_size": 4, "max_length": 16, "eval_strategy": "steps", "eval_steps": 2}
+    config = make_config({**where, **shape, "save_strategy": "no"})
+    with pytest.raises(BudgetExceeded, match=r"the evaluation after step 2 took .*eval_batch_size.*checkpoint-2"):
+        run(config, console=Console(quiet=True), callbacks=[EvaluatesInMore()])
 
 
 def test_and_goes_on_with_a_larger_budget(tmp_path, task, tiny, command):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frostline.methods.knapsack import CELLS, best_set
+from frostline.methods.knapsack import CELLS, affordable, best_set
 
 Item = tuple[int, int, int]  # value, cost, level
 
@@ -59,3 +59,9 @@ def test_a_deeper_item_is_worth_its_price_or_not() -> None:
     items = [(10, 2, 0), (6, 2, 1), (5, 2, 1)]
     assert _solve(items, [4, 0], 4) == [1, 2]  # two above, as the deep one costs six
     assert _solve(items, [4, 0], 8) == [0, 1]
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.integers(0, 10**12), st.integers(0, 10**12))
+def test_what_is_affordable_is_taken(cost: int, price: int) -> None:
+    assert _solve([(1, cost, 0)], [price], affordable(cost + price)) == [0]

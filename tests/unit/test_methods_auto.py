@@ -56,7 +56,7 @@ def test_what_moves_most_goes_on() -> None:
     tuner = prepare(model, "auto", capacity=60_000)
     method = tuner._method
     names = list(_modules(tuner))
-    method._distances.known = {method._judged(name): 1.0 + index for index, name in enumerate(names)}
+    method._distances.known = {method._judge[name]: 1.0 + index for index, name in enumerate(names)}
     method._choose()
     active = {name.rpartition(".")[0] for name in tuner.active}
     costs = _modules(tuner)

@@ -79,6 +79,7 @@ class Auto(base.Method):
         self._costs = [costs[name] for name in modules]
         self._order = random.Random(self.seed).sample(list(modules), len(modules))
         self._rank = {name: place / len(modules) for place, name in enumerate(self._order)}
+        self._judge = {name: max(units, key=lambda unit: unit.parameter_count).name for name, units in modules.items()}
         self._distances = Distances()
         self._chosen: frozenset[str] = frozenset()
         self._choose()
@@ -103,7 +104,7 @@ class Auto(base.Method):
         """Copy the weights by which the active modules are judged."""
         active = self._active_modules()
         chosen = active if len(active) < len(self._modules) else []
-        self._distances.copy((self._judged(name) for name in chosen), parameters)
+        self._distances.copy((self._judge[name] for name in chosen), parameters)
 
     def observe(self, step: int, parameters: Parameters) -> None:
         """Measure how far they moved, and choose for the next step when it is time."""
@@ -125,7 +126,7 @@ class Auto(base.Method):
         known = self._distances.known
         most = max(known.values(), default=0.0)
         first = 2 * most + 1  # what has not trained yet comes before all that has, in random order
-        values = [known.get(self._judged(name), first * (1 + self._rank[name] / 8)) for name in self._modules]
+        values = [known.get(self._judge[name], first * (1 + self._rank[name] / 8)) for name in self._modules]
         self._chosen = self._set(values)
 
     def _set(self, values: Sequence[float]) -> frozenset[str]:
@@ -137,8 +138,3 @@ class Auto(base.Method):
     def _active_modules(self) -> list[str]:
         active = self.active(0)
         return [name for name, units in self._modules.items() if units[0] in active]
-
-    def _judged(self, module: str) -> str:
-        """Return the weight of a module whose change counts: its largest."""
-        sizes = {unit.name: unit.parameter_count for unit in self._units}
-        return max(self._modules[module], key=sizes.__getitem__)

@@ -15,6 +15,11 @@ import numpy as np
 CELLS = 1024
 
 
+def affordable(cost: int) -> int:
+    """Return a limit within which one item on one level that cost so much together is sure to be taken."""
+    return cost + 3 * max(1, -(-cost // (CELLS - 3)))  # both are rounded up, and so is the cell
+
+
 def best_set(
     values: Sequence[float], costs: Sequence[int], levels: Sequence[int], prices: Sequence[int], limit: int
 ) -> list[int]:
@@ -27,6 +32,8 @@ def best_set(
         prices: bytes that a set costs besides if that level is its deepest; never rising with the level.
         limit: bytes.
     """
+    if costs and sum(costs) + prices[min(levels)] <= limit:  # which rounding would hide
+        return [place for place, value in enumerate(values) if value > 0]
     cell = max(1, -(-limit // CELLS))
     room = limit // cell
     best = np.zeros(room + 1)

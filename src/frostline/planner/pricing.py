@@ -16,7 +16,7 @@ from typing import Any
 
 from frostline.anatomy import Anatomy, discover
 from frostline.meter.steps import Steps, meta_step
-from frostline.methods.knapsack import best_set
+from frostline.methods.knapsack import affordable, best_set
 from frostline.planner.limits import Limits
 from frostline.planner.rehearsal import Rehearsal, rehearse
 from frostline.profile import Profile, profile
@@ -26,6 +26,8 @@ STATES = 2
 
 _UNLIMITED = 10**18
 _CORRECTIONS = 6
+_LESS = 1.5
+"""Of what all needs by the sums, the most that it takes less: what trains whole is not judged, and so not copied."""
 
 Modules = frozenset[str]
 
@@ -53,27 +55,28 @@ class Prices:
 
     @property
     def least(self) -> int:
-        """The bytes that the cheapest module needs."""
-        return min(cost + self.depths[level] for cost, level in zip(self.costs.values(), self.levels, strict=True))
-
-    @property
-    def cheapest(self) -> list[Modules]:
-        """The sets of one module that need no more than the least."""
-        return [frozenset({name}) for name in self.costs if self.cost([name]) == self.least]
+        """The bytes within which the knapsack, which rounds, takes the cheapest module."""
+        return affordable(min(self.cost([name]) for name in self.costs))
 
     @property
     def witnesses(self) -> list[Modules]:
-        """Sets whose excess is great: what lies on one level, and one module that makes the others' wait for nothing.
+        """Sets whose excess is great, the cheapest first: all of a level, or one module for which all above it waits.
 
-        Blocks are taken to be alike, so one near the top stands for all; embeddings and what lies next to the head are
-        not.
+        Alone are the cheapest of all and of the lowest level, and near the top the first, to which backward goes all
+        the way through the block. Blocks are taken to be alike, so one stands for all; embeddings and what lies next to
+        the head are not.
         """
         levels = sorted(set(self.levels))
         levels_of = list(zip(self.costs, self.levels, strict=True))
         on = {level: [name for name, at in levels_of if at == level] for level in levels}
         near, top = levels[max(0, len(levels) - 2)], levels[-1]
-        alone = [frozenset({min(on[level], key=self.costs.__getitem__)}) for level in {levels[0], near}]
-        return [frozenset(on[level]) for level in {near, top}] + alone
+        alone = [
+            min(self.costs, key=lambda name: self.cost([name])),
+            min(on[levels[0]], key=self.costs.__getitem__),
+            on[near][0],
+        ]
+        found = [frozenset({name}) for name in alone] + [frozenset(on[level]) for level in (near, top)]
+        return sorted(found, key=self.cost)
 
     def cost(self, modules: Iterable[str]) -> int:
         """Return the bytes that a set of modules needs by the sums."""
@@ -148,14 +151,15 @@ def heaviest(steps: Steps, paid: Prices, limits: Limits, **how: Any) -> tuple[di
             known[modules] = rehearse(own, [units], **how)
         return known[modules]
 
-    least = max(map(taken, paid.cheapest), key=lambda found: found.peak)
-    if limits.broken(least):
-        return paid.settings(paid.least), least, False
-    if not limits.broken(taken(frozenset(paid.costs))):
-        return paid.settings(paid.most), taken(frozenset(paid.costs)), False
-    for modules in paid.witnesses:
-        taken(modules)
-    capacity = 0
+    least, *others = paid.witnesses
+    if limits.broken(taken(least)):
+        return paid.settings(paid.least), taken(least), False
+    for modules in others:
+        if paid.cost(modules) <= _capacity(paid, known, limits.tensors):  # else it cannot be chosen
+            taken(modules)
+    capacity, whole = _capacity(paid, known, limits.tensors), frozenset(paid.costs)
+    if paid.most <= _LESS * capacity and not limits.broken(taken(whole)):
+        return paid.settings(paid.most), taken(whole), False
     while (found := paid.costliest(capacity := _capacity(paid, known, limits.tensors))) not in known:
         taken(found)
     if not limits.work_fits(taken(found)):

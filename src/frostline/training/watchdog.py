@@ -54,8 +54,16 @@ class Watchdog(SaveAndStop):
         peak = meter.peaks().deciding
         if peak > self._budget and self.exceeded is None:
             why = self._largest_site(kwargs["model"])
-            self.exceeded = exceeded(state.global_step, peak, self._budget, why)
+            self.exceeded = exceeded(f"step {state.global_step}", peak, self._budget, why)
         super().on_step_end(args, state, control, **kwargs)
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Look at the peak of an evaluation, which the Trainer may save after."""
+        peak = meter.peaks().deciding
+        if peak > self._budget and self.exceeded is None:
+            why = "; eval_batch_size makes it smaller"
+            self.exceeded = exceeded(f"the evaluation after step {state.global_step}", peak, self._budget, why)
+            control.should_save = control.should_training_stop = True
 
     def _note(self, model: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         if model.training:
