@@ -15,7 +15,7 @@ import torch
 from datasets import Dataset, Features, Value
 from PIL import Image
 from rich.console import Console
-from transformers import T5Config, TrainerCallback
+from transformers import T5Config, TrainerCallback, TrainerControl, TrainerState
 
 from frostline import meter
 from frostline.config import make_config
@@ -23,9 +23,10 @@ from frostline.errors import BudgetExceeded, BudgetInfeasible, OutOfMemory
 from frostline.meter.process import Peaks
 from frostline.planner import machine
 from frostline.planner.hindsight import hindsight
-from frostline.training.planned import within_budget
+from frostline.training.planned import with_budget, within_budget
 from frostline.training.run import run
 from frostline.training.start import resumed
+from frostline.training.watchdog import Watchdog
 from tiny_pictures import make_vit
 
 COMMAND = Path(sys.executable).with_name("frostline")
@@ -146,6 +147,7 @@ def test_a_run_that_passes_its_budget_is_stopped_with_a_checkpoint(tmp_path, tas
     assert json.loads((output / "run.json").read_text(encoding="utf-8"))["status"] == "budgetexceeded"
 
 
+@pytest.mark.slow
 def test_so_is_one_whose_evaluation_does(tmp_path, task, tiny, monkeypatch):
     class EvaluatesInMore(TrainerCallback):
         def on_evaluate(self, *_, **__):
@@ -158,6 +160,24 @@ def test_so_is_one_whose_evaluation_does(tmp_path, task, tiny, monkeypatch):
         run(config, console=Console(quiet=True), callbacks=[EvaluatesInMore()])
 
 
+def test_an_evaluation_is_held_to_the_budget(monkeypatch):
+    monkeypatch.setattr(meter, "peaks", lambda: Peaks(2**30))
+    for budget, passed in ((2**31, False), (2**29, True)):
+        watchdog, control = Watchdog(budget), TrainerControl()
+        watchdog.on_evaluate(None, TrainerState(global_step=7), control)
+        assert (control.should_training_stop, control.should_save, watchdog.asked) == (passed,) * 3
+    assert "the evaluation after step 7 took 1,073,741,824 bytes" in str(watchdog.exceeded)
+
+
+def test_a_run_may_have_another_budget_that_its_plan_fits():
+    planned = {"request": {"device": "cpu"}, "inference": 2**29, "predicted": {"peak": 2**30}, "budget": 2**30}
+    assert with_budget(planned, "2GiB") == {**planned, "budget": 2**31}
+    assert with_budget(planned, "3x")["budget"] == 3 * 2**29
+    with pytest.raises(BudgetInfeasible, match="too small for the plan that the run was started with"):
+        with_budget(planned, "1GB")
+
+
+@pytest.mark.slow
 def test_and_goes_on_with_a_larger_budget(tmp_path, task, tiny, command):
     shape = {"max_steps": 2, "batch_size": 4, "max_length": 16, "save_strategy": "steps", "save_steps": 1}
     config = make_config({"model": str(tiny), "data": str(task), "output": tmp_path / "run", **shape, "budget": "8GiB"})

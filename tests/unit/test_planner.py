@@ -318,6 +318,7 @@ def test_what_is_asked_of_auto_is_kept_but_what_the_budget_decides(bert: str) ->
         make_plan(replace(asked, settings={"bananas": 5}))
 
 
+@pytest.mark.slow
 def test_where_work_is_limited_most_trains(bert: str) -> None:
     whole = make_plan(Request(bert, 16, 2**40, 32, runtime=0))["predicted"]["flops"]
     asked = Request(bert, 16, 2**40, 32, flops=0.75 * whole, runtime=0)
