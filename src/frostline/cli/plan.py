@@ -80,7 +80,14 @@ def show_plan(
     from frostline.cli.measure import read_settings
     from frostline.models import quiet
     from frostline.planner.machine import is_known
-    from frostline.planner.request import Request, full_fine_tuning, largest_batch, make_plan, smallest_budget
+    from frostline.planner.request import (
+        Request,
+        full_fine_tuning,
+        largest_batch,
+        make_plan,
+        saved_by_operation,
+        smallest_budget,
+    )
 
     quiet()
     if output is not None:
@@ -106,9 +113,10 @@ def show_plan(
     if device == "cpu" and not is_known(bf16=bf16):
         print("measuring once what a process takes besides its tensors, about half a minute ...", file=sys.stderr)
     found = make_plan(request)
+    found["predicted"]["saved_by_operation"] = saved_by_operation(request, found["plan"])
     if bounds:
         fixed = replace(request, budget=found["budget"])
-        found |= {"full": full_fine_tuning(fixed)}
+        found |= {"full": {**full_fine_tuning(fixed), "saved_by_operation": saved_by_operation(fixed)}}
         found |= {"smallest_budget": smallest_budget(fixed), "largest_batch": largest_batch(fixed)}
     if output is not None:
         _write(output, found)

@@ -98,7 +98,7 @@ def ladder(
     lighter: Sequence[dict[str, Any]] = (),
     accumulation: int = 1,
     optimizer_state: str | None = None,
-    works: bool = False,
+    work_is_limited: bool = False,
 ) -> list[Rung]:
     """Return the rungs, the one that gives up least first.
 
@@ -110,8 +110,7 @@ def ladder(
         lighter: settings of the user's method that train less and less, where he has said none.
         accumulation: batches that the user adds up for one step; each may be split further.
         optimizer_state: the user's, which is kept; None to choose that of `auto`.
-        works: whether work is limited, too: then `auto` has a rung for each storage, as what takes least memory does
-            the most work.
+        work_is_limited: then `auto` has a rung for each storage, as what takes least memory does the most work.
     """
     ways = _STORAGE if storage is None else {storage if isinstance(storage, str) else "yours": ("your storage", "")}
     kept, (last, _) = list(ways)[-1] if storage is None else storage, list(ways.values())[-1]
@@ -129,7 +128,7 @@ def ladder(
     if method in (None, AUTO):
         policies = ["keep", "release"] if optimizer_state is None else [optimizer_state]
         for policy in policies:
-            for way, (words, _) in list(ways.items())[0 if works else -1 :]:
+            for way, (words, _) in list(ways.items())[0 if work_is_limited else -1 :]:
                 changes = {"method": AUTO, "storage": way if storage is None else storage, "optimizer_state": policy}
                 name, splittable = f"auto, {words}, optimizer state: {policy}", policy == policies[-1]
                 rungs.append(Rung(name, _POLICIES[policy], changes, splittable, budgeted=True, family=AUTO))

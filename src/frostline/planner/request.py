@@ -101,9 +101,8 @@ def make_plan(request: Request, source: Source = meta_step) -> dict[str, Any]:
 
     Returns:
         `request`, `budget`, `runtime` (bytes of the process besides tensors), `inference` (bytes of a process that
-        does forward passes alone), `plan` (keys of `frostline train`), `predicted` (see `_prediction`; with
-        `saved_by_operation`, what waits when backward begins), `rungs` (each with `name`, `costs`, `share`, `fits` and
-        a prediction), and `warnings`.
+        does forward passes alone), `plan` (keys of `frostline train`), `predicted` (see `_prediction`), `rungs`
+        (each with `name`, `costs`, `share`, `fits` and a prediction), and `warnings`.
 
     Raises:
         BudgetError: the budget is no amount of memory; BudgetInfeasible if no plan fits it.
@@ -128,7 +127,7 @@ def make_plan(request: Request, source: Source = meta_step) -> dict[str, Any]:
         "runtime": here.runtime,
         "inference": inference,
         "plan": plan_of(found[-1]) | {key: value for key, value in (request.keys or {}).items() if key in _AS_SAID},
-        "predicted": _prediction(found[-1], here) | _saved(found[-1], request, source),
+        "predicted": _prediction(found[-1], here),
         "rungs": [
             {
                 "name": tried.rung.name,
@@ -157,10 +156,17 @@ def largest_batch(request: Request, source: Source = meta_step) -> int:
 
 def full_fine_tuning(request: Request, source: Source = meta_step) -> dict[str, Any]:
     """Return what stock full fine-tuning of the whole batch would take, as the prediction of a plan."""
-    rung = Rung("full", "nothing", {"method": "full", "storage": "exact"})
-    steps = Steps(**{**asdict(_steps(request)), **rung.changes, "settings": {}, "optimizer_state": "keep"})
-    tried = Tried(rung, steps, rehearse(steps, **_how(request, source)))
-    return _prediction(tried, _machine(request)) | _saved(tried, request, source)
+    steps = _full(request)
+    tried = Tried(Rung("full", "nothing"), steps, rehearse(steps, **_how(request, source)))
+    return _prediction(tried, _machine(request))
+
+
+def saved_by_operation(
+    request: Request, keys: Mapping[str, Any] | None = None, source: Source = meta_step
+) -> dict[str, int]:
+    """Return what waits when backward begins, bytes by operation: under a plan's keys, or in full fine-tuning."""
+    steps = _full(request) if keys is None else steps_of(request, keys)
+    return rehearse_saved(steps, request.device, source=source)
 
 
 def plan_of(tried: Tried) -> dict[str, Any]:
@@ -231,6 +237,11 @@ def _steps(request: Request) -> Steps:
     )
 
 
+def _full(request: Request) -> Steps:
+    """Return stock full fine-tuning of the whole batch."""
+    return replace(_steps(request), method="full", settings={}, storage="exact", optimizer_state="keep")
+
+
 def _rungs(request: Request, source: Source) -> list[Rung]:
     if request.keys is not None:
         changes = {name: request.keys[name] for name in _OF_STEPS if name in request.keys}
@@ -249,7 +260,7 @@ def _rungs(request: Request, source: Source) -> list[Rung]:
         lighter=lighter,
         accumulation=request.accumulation,
         optimizer_state=request.optimizer_state,
-        works=request.seconds is not None or request.flops is not None,
+        work_is_limited=request.seconds is not None or request.flops is not None,
     )
     if request.upload is None or request.method is not None:
         return rungs
@@ -280,11 +291,6 @@ def _prediction(tried: Tried, here: Machine) -> dict[str, Any]:
         "seconds": None if here.speed is None else here.speed.seconds(found.work),
         "upload": found.upload,
     }
-
-
-def _saved(tried: Tried, request: Request, source: Source) -> dict[str, dict[str, int]]:
-    """Return `saved_by_operation`: bytes that wait when backward begins."""
-    return {"saved_by_operation": rehearse_saved(tried.steps, request.device, source=source)}
 
 
 def _warnings(request: Request, budget: int) -> list[str]:

@@ -51,7 +51,9 @@ def within_budget(
     try:
         found = ask({"kind": "plan", "request": {**request, "runtime": runtime}})
     except ConfigError as error:
-        raise error if config.plan is None else type(error)(f"plan={str(config.plan)!r}: {error}") from error
+        if config.plan is None:
+            raise
+        raise PlanError(f"plan={str(config.plan)!r}: {error}") from error
     size, peak = (written(bytes) for bytes in (found["budget"], found["predicted"]["peak"]))
     console.print(f"budget {size}: {found['rungs'][-1]['name']}, predicted peak {peak}", highlight=False)
     for warning in found["warnings"]:
