@@ -65,21 +65,29 @@ def verify() -> None:
     if not torch.cuda.is_available():
         raise SystemExit("--verify needs a GPU.")
     found: dict[str, Any] = {"versions": versions(), "hardware": hardware(), "runs": []}
-    for case in json.loads((RESULTS / "headline.json").read_text(encoding="utf-8"))["cases"]:
-        request = Request(**CASES[case["case"]], budget=GPU, device="cuda", bf16=case["bf16"])
-        stock = {**case["plan"]["keys"], "method": "full", "settings": {}, "storage": "exact", "allocator": "default"}
-        jobs: list[tuple[str, dict[str, Any], int | None]] = [
-            ("smallest", case["smallest"], case["smallest"]["budget"]),
-            ("plan", case["plan"], GPU),
-            ("full, capped", {"way": "full", "predicted": case["full"], "keys": stock}, GPU),
-            ("full", {"way": "full", "predicted": case["full"], "keys": stock}, None),
-        ]
-        for name, planned, cap in jobs:
-            run = {"case": case["case"], "bf16": case["bf16"], "run": name, "way": planned["way"], "cap": cap}
-            run |= {"predicted": planned["predicted"], "measured": _run(request, planned["keys"], cap)}
-            found["runs"].append(run)
-            print(json.dumps(run), flush=True)
-            (RESULTS / "headline_gpu.json").write_text(json.dumps(found, indent=1) + "\n")
+    cases = json.loads((RESULTS / "headline.json").read_text(encoding="utf-8"))["cases"]
+    for name in ("smallest", "plan", "full, capped", "full"):
+        for case in cases:
+            request = Request(**CASES[case["case"]], budget=GPU, device="cuda", bf16=case["bf16"])
+            planned, caps = _job(case, name)
+            for cap in caps:
+                run = {"case": case["case"], "bf16": case["bf16"], "run": name, "way": planned["way"], "cap": cap}
+                run |= {"predicted": planned["predicted"], "measured": _run(request, planned["keys"], cap)}
+                found["runs"].append(run)
+                print(json.dumps(run), flush=True)
+                (RESULTS / "headline_gpu.json").write_text(json.dumps(found, indent=1) + "\n")
+                if "memory" in run["measured"]:
+                    break
+
+
+def _job(case: dict[str, Any], name: str) -> tuple[dict[str, Any], list[int | None]]:
+    """Return what to run and under which caps, one after another until one is kept: a smallest budget may not be."""
+    if name == "smallest":
+        return case[name], [case[name]["budget"] + more * 2**20 for more in range(0, 257, 32)]
+    if name == "plan":
+        return case[name], [GPU]
+    keys = {**case["plan"]["keys"], "method": "full", "settings": {}, "storage": "exact", "allocator": "default"}
+    return {"way": "full", "predicted": case["full"], "keys": keys}, [GPU if name == "full, capped" else None]
 
 
 def _short(plan: dict[str, Any]) -> dict[str, Any]:

@@ -235,14 +235,17 @@ def test_half_the_budget_gives_another_plan_and_half_the_measured_peak(bert: str
     assert peaks[1] <= whole // 2 < peaks[0] <= whole
 
 
-def test_one_byte_too_few_is_refused_naming_the_smallest(bert: str) -> None:
-    steps = Steps(bert, 2, 16, count=2)
-    rungs = ladder("full")
-    least = smallest(steps, rungs).rehearsal.peak
+@pytest.mark.parametrize(("method", "examples", "tokens"), [("full", 2, 16), ("auto", 128, 384), (None, 16, 64)])
+def test_one_byte_too_few_is_refused_naming_the_smallest(
+    bert: str, method: str | None, examples: int, tokens: int
+) -> None:
+    steps = Steps(bert, examples, tokens, count=2)
+    rungs = ladder(method, blocks=2)
+    least = smallest(steps, rungs, whole=True).rehearsal.peak
     budget = Limits(0, 5).budget_for(least)
-    assert search(steps, Limits(budget, 5), rungs)[-1].rehearsal.peak == least
+    assert search(steps, Limits(budget, 5), rungs, whole=True)[-1].rehearsal.peak == least
     with pytest.raises(BudgetInfeasible, match=f"{budget:,} bytes"):
-        search(steps, Limits(budget - 1, 5), rungs)
+        search(steps, Limits(budget - 1, 5), rungs, whole=True)
 
 
 @pytest.mark.parametrize("policy", ["keep", "release"])

@@ -140,7 +140,7 @@ def prices(found: Profile, optimizer_state: str, anatomy: Anatomy, parts: int = 
 def heaviest(steps: Steps, paid: Prices, limits: Limits, **how: Any) -> tuple[dict[str, Any], Rehearsal, bool]:
     """Return `auto`'s settings within the limits, what the heaviest set found under them takes, and if work binds.
 
-    If nothing fits, the settings are those of the cheapest set.
+    If nothing fits, the settings are those of the cheapest set, or of what else they admit if that takes more.
     """
     known: dict[Modules, Rehearsal] = {}
 
@@ -151,9 +151,11 @@ def heaviest(steps: Steps, paid: Prices, limits: Limits, **how: Any) -> tuple[di
             known[modules] = rehearse(own, [units], **how)
         return known[modules]
 
-    least, *others = paid.witnesses
-    if limits.broken(taken(least)):
-        return paid.settings(paid.least), taken(least), False
+    cheapest, *others = paid.witnesses
+    admitted = [taken(cheapest), taken(paid.costliest(paid.least))]
+    least = max(admitted, key=lambda rehearsal: rehearsal.peak)
+    if limits.broken(least):
+        return paid.settings(paid.least), least, False
     for modules in others:
         if paid.cost(modules) <= _capacity(paid, known, limits.tensors):  # else it cannot be chosen
             taken(modules)
