@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -61,23 +64,34 @@ def plan() -> None:
 
 
 def verify() -> None:
-    """Run what was planned, and stock full fine-tuning without a cap; write peaks and seconds of a step."""
+    """Run what was planned, both models at the same time; write peaks and seconds of a step."""
     if not torch.cuda.is_available():
         raise SystemExit("--verify needs a GPU.")
+    planned = json.loads((RESULTS / "headline.json").read_text(encoding="utf-8"))["cases"]
     found: dict[str, Any] = {"versions": versions(), "hardware": hardware(), "runs": []}
-    cases = json.loads((RESULTS / "headline.json").read_text(encoding="utf-8"))["cases"]
-    for name in ("smallest", "plan", "full, capped", "full"):
-        for case in cases:
-            request = Request(**CASES[case["case"]], budget=GPU, device="cuda", bf16=case["bf16"])
-            planned, caps = _job(case, name)
-            for cap in caps:
-                run = {"case": case["case"], "bf16": case["bf16"], "run": name, "way": planned["way"], "cap": cap}
-                run |= {"predicted": planned["predicted"], "measured": _run(request, planned["keys"], cap)}
+
+    def run_all(case: str) -> None:
+        own = [record for record in planned if record["case"] == case]
+        for name, record in product(("smallest", "plan", "full, capped", "full"), own):
+            for run in _runs(record, name):
                 found["runs"].append(run)
                 print(json.dumps(run), flush=True)
                 (RESULTS / "headline_gpu.json").write_text(json.dumps(found, indent=1) + "\n")
-                if "memory" in run["measured"]:
-                    break
+
+    with ThreadPoolExecutor(len(CASES)) as pool:
+        list(pool.map(run_all, CASES))
+
+
+def _runs(case: dict[str, Any], name: str) -> Iterator[dict[str, Any]]:
+    """Yield the runs of one plan, under one cap after another until it is kept."""
+    request = Request(**CASES[case["case"]], budget=GPU, device="cuda", bf16=case["bf16"])
+    planned, caps = _job(case, name)
+    for cap in caps:
+        run = {"case": case["case"], "bf16": case["bf16"], "run": name, "way": planned["way"], "cap": cap}
+        measured = _run(request, planned["keys"], cap)
+        yield run | {"predicted": planned["predicted"], "measured": measured}
+        if "memory" in measured:
+            return
 
 
 def _job(case: dict[str, Any], name: str) -> tuple[dict[str, Any], list[int | None]]:

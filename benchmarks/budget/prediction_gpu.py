@@ -1,10 +1,11 @@
 """Predicted and measured peaks on a GPU, case by case.
 
-    python benchmarks/budget/prediction_gpu.py
+    python benchmarks/budget/prediction_gpu.py             # predicts; needs no GPU
+    python benchmarks/budget/prediction_gpu.py --measure   # on a GPU, what was predicted
 
-Tensors are predicted on fake ones on the CPU, without the GPU. What torch hands out and reserves is measured over
-three steps from the first, all cases in one process whose cache is emptied between them: once with torch's segments as
-they come, and once, in another process, with those that grow by pages (`compact`), as plans have them.
+What torch hands out and reserves is measured over three steps from the first, all cases in one process whose cache is
+emptied between them: once with torch's segments as they come, and, in another process beside it, with those that grow
+by pages (`compact`), as plans have them.
 """
 
 from __future__ import annotations
@@ -62,26 +63,39 @@ def measured(case: dict[str, Any]) -> dict[str, int | None]:
 
 
 def main() -> None:
-    """Predict, and have each allocator measured in a process of its own."""
+    """Predict, or have each allocator measured in a process of its own."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--allocator", help="only measure, with this one, and print")
-    chosen = parser.parse_args().allocator
-    if not torch.cuda.is_available():
-        raise SystemExit("This needs a GPU; python benchmarks/budget/prediction.py compares on a CPU.")
-    if chosen is not None:
-        allocator.use(chosen)
-        print(json.dumps([measured(case) for case in cases()]))
+    parser.add_argument("--measure", action="store_true", help="measure the cases in results/prediction_gpu.json")
+    parser.add_argument("--allocator", help="measure with this one, and print")
+    arguments = parser.parse_args()
+    if (arguments.measure or arguments.allocator) and not torch.cuda.is_available():
+        raise SystemExit("Measuring needs a GPU; python benchmarks/budget/prediction.py compares on a CPU.")
+    if arguments.allocator is not None:
+        allocator.use(arguments.allocator)
+        print(json.dumps([measured(record["case"]) for record in _read()["cases"]]))
         return
-    records = [
-        {"case": case, "predicted": rehearse(Steps(**case, count=COUNT), device="cuda", fresh=True).peak}
-        for case in cases()
-    ]
-    for name in ("default", "compact"):
-        command = [sys.executable, __file__, "--allocator", name]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        for record, found in zip(records, json.loads(done.stdout.splitlines()[-1]), strict=True):
-            record[name] = found
-    found = {"versions": versions(), "hardware": hardware(), "cases": records}
+    if not arguments.measure:
+        records = [
+            {"case": case, "predicted": rehearse(Steps(**case, count=COUNT), device="cuda", fresh=True).peak}
+            for case in cases()
+        ]
+        _write({"predicted_with": versions(), "cases": records})
+        return
+    found = _read()
+    commands = {name: [sys.executable, __file__, "--allocator", name] for name in ("default", "compact")}
+    started = {name: subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for name, command in commands.items()}
+    for name, process in started.items():
+        printed, _ = process.communicate()
+        for record, peaks_of in zip(found["cases"], json.loads(printed.splitlines()[-1]), strict=True):
+            record[name] = peaks_of
+    _write(found | {"versions": versions(), "hardware": hardware()})
+
+
+def _read() -> dict[str, Any]:
+    return dict(json.loads(RESULTS.read_text(encoding="utf-8")))
+
+
+def _write(found: dict[str, Any]) -> None:
     RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 

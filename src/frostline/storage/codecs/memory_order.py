@@ -23,6 +23,9 @@ ROUNDING = {torch.float32: (1.5 * 2**23, torch.int32), torch.float64: (1.5 * 2**
 CHUNK, BLOCK = 2**20, 2**18
 """On a CPU: the values of which group statistics are taken together, so that there are few small operations, and those
 that the larger operations take at once, 1 MiB of float32, so that what lies between them stays in cache."""
+AT_ONCE = 2**22
+"""On an accelerator: the values that operations take at once, 16 MiB of float32: more work than to start them, and
+little beside an activation."""
 
 
 def require_floats(tensor: Tensor, codec: str) -> None:
@@ -80,14 +83,14 @@ def compute_dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 def chunk_length(row: Tensor) -> int:
-    """Return how many values of a row are looked at together; an accelerator takes all at once."""
-    return CHUNK if device_type(row) == "cpu" else max(row.numel(), 1)
+    """Return how many values of a row are looked at together."""
+    return CHUNK if device_type(row) == "cpu" else AT_ONCE
 
 
 def block_length(row: Tensor) -> int:
     """Return how many values of a row an operation takes at once, at most."""
     if device_type(row) != "cpu":
-        return row.numel()
+        return min(AT_ONCE, row.numel())
     return min(BLOCK // 2 if row.dtype is torch.float64 else BLOCK, row.numel())
 
 
