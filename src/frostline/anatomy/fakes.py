@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 from torch.utils.weak import WeakTensorKeyDictionary
+
+from frostline.anatomy.quick_fakes import WHERE, QuickFakes
 
 _MOST_DIMENSIONS, _MOST_VALUES = 2, 2**22
 _BY_VALUE = frozenset({torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output})
@@ -29,11 +31,11 @@ _UNDETERMINED = frozenset({"empty_like", "new_empty", "new_empty_strided"})
 _INDEXING = frozenset({"index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index", "_unsafe_index_put"})
 
 
-class Fakes(TorchDispatchMode):
+class Fakes(QuickFakes):
     """Follows the values of whole numbers beside the fake tensors that stand for them. Made by `fakes`."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        super().__init__()
         self._values = WeakTensorKeyDictionary()
 
     def like(self, value: Any, device: torch.device) -> Any:
@@ -55,19 +57,21 @@ class Fakes(TorchDispatchMode):
     def __torch_dispatch__(
         self,
         func: Callable[..., Any],
-        types: Iterable[type],
-        args: tuple[Any, ...] = (),
+        types: Sequence[type],
+        args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Run one operation on fake tensors, and on values where all that it reads has some."""
-        named = dict(kwargs or {})
+        if func is WHERE:
+            return args[0].device
+        args, named = tuple(args), dict(kwargs or {})
         tensors = list(_tensors((*args, *named.values())))
         if not tensors:
-            made = func(*args, **named)
+            made = self._fake_only(func, args, named)
             return self._with_values(func, args, named, made) if _name(func) in _CONSTANT and _is_small(made) else made
         known = [self.knows(tensor) for tensor in tensors]
         if not any(known):
-            return func(*args, **named)
+            return self._fake_only(func, args, named)
         written = _written(func, args)
         if all(known) and _determined(func) and all(tensor in self._values for tensor in written):
             return self._with_values(func, args, named)
@@ -75,7 +79,10 @@ class Fakes(TorchDispatchMode):
             self._forget(tensor)
         if _name(func) in _INDEXING:
             args = (args[0], [place for index in args[1] for place in self._places(index)], *args[2:])
-        return func(*args, **named)
+        return self._fake_only(func, args, named)
+
+    def _fake_only(self, func: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        return super().__torch_dispatch__(func, (), args, named)
 
     def _with_values(self, func: Any, args: tuple[Any, ...], named: dict[str, Any], fake: Any = None) -> Any:
         own, own_named = tree_map_only(torch.device, lambda _: torch.device("cpu"), self._read((args, named)))
@@ -84,7 +91,7 @@ class Fakes(TorchDispatchMode):
         if _BY_VALUE.intersection(func.tags):
             device = next(leaf.device for leaf in tree_leaves((args, named)) if isinstance(leaf, Tensor))
             return tree_map(lambda leaf: self.like(leaf, device), found)
-        fake = func(*args, **named) if fake is None else fake
+        fake = self._fake_only(func, args, named) if fake is None else fake
         for made, value in zip(tree_leaves(fake), tree_leaves(found), strict=True):
             if isinstance(made, Tensor) and _is_small(value):
                 self._values[made] = value
@@ -111,7 +118,7 @@ class Fakes(TorchDispatchMode):
 @contextmanager
 def fakes() -> Iterator[Fakes]:
     """Make every new tensor a fake one, and give what makes those that stand for a batch."""
-    with FakeTensorMode(allow_non_fake_inputs=True), Fakes() as known, ExitStack() as stack:
+    with Fakes() as known, ExitStack() as stack:
         log = logging.getLogger("torch._subclasses.fake_tensor")  # prints what it raises, traceback and all
         stack.callback(log.setLevel, log.level)
         log.setLevel(logging.CRITICAL)

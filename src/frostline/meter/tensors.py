@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from frostline.anatomy.accounting import unbound
+from frostline.anatomy.quick_fakes import WHERE
 
 CATEGORIES = ("weights", "gradients", "optimizer", "saved", "other")
 
@@ -80,6 +81,11 @@ class TensorTracker(TorchDispatchMode):
         super().__exit__(*details)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self._stack.close()
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Tell torch to leave out a wrapper around each dispatch, for compilers alone."""
+        return False
+
     def __torch_dispatch__(
         self,
         func: Callable[..., Any],
@@ -88,8 +94,10 @@ class TensorTracker(TorchDispatchMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Run one operation and count what it made."""
+        if func is WHERE:
+            return args[0].device
         result = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(result):
+        for leaf in (result,) if isinstance(result, Tensor) else tree_leaves(result):
             if isinstance(leaf, Tensor):
                 self._count(leaf, None)
         return result

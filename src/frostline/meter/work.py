@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry, shape_wrapper
 
+from frostline.anatomy.quick_fakes import WHERE
 from frostline.flop_formulas import CPU_ATTENTION
 
 _FORMULAS = {**flop_registry, **{operation: shape_wrapper(count) for operation, count in CPU_ATTENTION.items()}}
@@ -58,6 +59,11 @@ class WorkCounter(TorchDispatchMode):
         self._flops = self._bytes = self._operations = 0
         return work
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Tell torch to leave out a wrapper around each dispatch, for compilers alone."""
+        return False
+
     def __torch_dispatch__(
         self,
         func: Callable[..., Any],
@@ -66,6 +72,8 @@ class WorkCounter(TorchDispatchMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Run one operation and count it."""
+        if func is WHERE:
+            return args[0].device
         kwargs = dict(kwargs or {})
         result = func(*args, **kwargs)
         if _is_free(func):
