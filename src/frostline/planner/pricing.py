@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Any
 
 from frostline.anatomy import Anatomy, discover
@@ -26,6 +26,8 @@ STATES = 2
 
 _UNLIMITED = 10**18
 _CORRECTIONS = 6
+_EXACT = 2
+"""Times that the capacity is lowered by as much as is needed; then by one, two, three hundredths of the budget more."""
 _LESS = 1.5
 """Of what all needs by the sums, the most that it takes less: what trains whole is not judged, and so not copied."""
 
@@ -162,8 +164,11 @@ def heaviest(steps: Steps, paid: Prices, limits: Limits, **how: Any) -> tuple[di
     capacity, whole = _capacity(paid, known, limits.tensors), frozenset(paid.costs)
     if paid.most <= _LESS * capacity and not limits.broken(taken(whole)):
         return paid.settings(paid.most), taken(whole), False
-    while (found := paid.costliest(capacity := _capacity(paid, known, limits.tensors))) not in known:
-        taken(found)
+    for attempt in count():
+        spared = max(0, attempt - _EXACT) * limits.tensors // 100
+        found = paid.costliest(capacity := _capacity(paid, known, limits.tensors - spared))
+        if found in known or taken(found).peak - paid.cost(found) <= limits.tensors - capacity:
+            break
     if not limits.work_fits(taken(found)):
         too_much, capacity = capacity, paid.least
         for _ in range(_CORRECTIONS):

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from frostline import methods
-from frostline.anatomy import discover
+from frostline.anatomy import Anatomy, discover
 from frostline.budget import free_memory, is_auto, parse_budget, times_inference, total_memory
 from frostline.errors import BudgetError, BudgetInfeasible, ConfigError
 from frostline.heads import CLASSIFICATION
@@ -112,9 +112,9 @@ def make_plan(request: Request, source: Source = meta_step) -> dict[str, Any]:
     here = _machine(request)
     inference = rehearse_inference(_steps(request), request.device, source=source) + here.runtime
     budget = bytes_of(request.budget, request.device, inference)
-    limits = _limits(request, budget, here)
+    limits, how = _limits(request, budget, here), _how(request, source)
     try:
-        found = search(_steps(request), limits, _rungs(request, source), whole=request.whole, **_how(request, source))
+        found = search(_steps(request), limits, _rungs(request, how["anatomy"]), whole=request.whole, **how)
     except BudgetInfeasible as error:
         if request.fused or request.keys is not None or request.accumulation > 1:
             raise
@@ -144,14 +144,15 @@ def make_plan(request: Request, source: Source = meta_step) -> dict[str, Any]:
 
 def smallest_budget(request: Request, source: Source = meta_step) -> int:
     """Return the bytes of the smallest budget that any plan for the request fits."""
-    least = smallest(_steps(request), _rungs(request, source), whole=request.whole, **_how(request, source))
+    how = _how(request, source)
+    least = smallest(_steps(request), _rungs(request, how["anatomy"]), whole=request.whole, **how)
     return Limits(0, _machine(request).runtime).budget_for(least.rehearsal.peak)
 
 
 def largest_batch(request: Request, source: Source = meta_step) -> int:
     """Return the most examples that a rung which splits no batch takes within a budget in bytes; 0 if not even one."""
-    limits = Limits(parse_budget(request.budget), _machine(request).runtime)
-    return largest(_steps(request), limits, _rungs(request, source), **_how(request, source))
+    limits, how = Limits(parse_budget(request.budget), _machine(request).runtime), _how(request, source)
+    return largest(_steps(request), limits, _rungs(request, how["anatomy"]), **how)
 
 
 def full_fine_tuning(request: Request, source: Source = meta_step) -> dict[str, Any]:
@@ -242,14 +243,12 @@ def _full(request: Request) -> Steps:
     return replace(_steps(request), method="full", settings={}, storage="exact", optimizer_state="keep")
 
 
-def _rungs(request: Request, source: Source) -> list[Rung]:
+def _rungs(request: Request, anatomy: Anatomy) -> list[Rung]:
     if request.keys is not None:
         changes = {name: request.keys[name] for name in _OF_STEPS if name in request.keys}
         return [Rung(AS_PLANNED, "", changes, accumulation=request.accumulation)]
     lighter: tuple[dict[str, Any], ...] = ()
-    blocks = 0
-    if request.method is None or not request.settings:
-        blocks = len(discover(*source(_steps(request))).blocks)
+    blocks = len(anatomy.blocks)
     if request.method is not None and not request.settings:
         lighter = methods.get(request.method).lighter(blocks)
     rungs = ladder(
@@ -274,6 +273,7 @@ def _how(request: Request, source: Source) -> dict[str, Any]:
         "evaluation": request.evaluation,
         "ahead": request.device == "cpu",
         "source": source,
+        "anatomy": discover(*source(_steps(request))),
     }
 
 

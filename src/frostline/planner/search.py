@@ -62,7 +62,7 @@ def search(
         limits: of a step.
         rungs: as `ladder` gives them.
         whole: the batch is not split.
-        how: `device`, `evaluation` and `source`, as for `rehearse`.
+        how: `device`, `evaluation`, `source` and `anatomy`, as for `rehearse`.
 
     Raises:
         BudgetInfeasible: none fits; names the smallest budget that one would, or the limit that cannot be kept.
@@ -194,10 +194,16 @@ class _Attempt:
             found = self.at(rung.in_parts(split))
             return self.fits(found) and found.share >= least
 
-        if helps(splits[0]):
-            yield self.at(rung.in_parts(splits[0]))
-        elif helps(splits[-1]):
-            yield self.at(rung.in_parts(splits[bisect_left(splits[:-1], True, key=helps)]))
+        def has_a_chance(split: int) -> bool:
+            return self.limits.memory_fits(self._least.at(rung.in_parts(split)).rehearsal)
+
+        first = 0
+        if not helps(splits[0]):
+            first = bisect_left(splits, True, lo=1, key=has_a_chance if rung.budgeted else helps)
+        for split in splits[first:]:
+            if helps(split):
+                yield self.at(rung.in_parts(split))
+                return
 
     def filled(self, chosen: Tried) -> Tried:
         """Return the same with the storage of the rung above in as many of the last blocks as there is memory for."""
@@ -251,8 +257,13 @@ class _Attempt:
         return Tried(rung, own, taken, paid.share(settings["capacity"]), ample)
 
     @cached_property
+    def _least(self) -> _Attempt:
+        """The same with no memory at all: of a budgeted rung the cheapest set is rehearsed, and not what fits."""
+        return _Attempt(self.steps, Limits(0), self.examples, self.how, profiles=self.profiles)
+
+    @cached_property
     def _anatomy(self) -> Anatomy:
-        return discover(*self.how.get("source", meta_step)(self.steps))
+        return self.how.get("anatomy") or discover(*self.how.get("source", meta_step)(self.steps))
 
 
 def _splits(examples: int) -> list[int]:
