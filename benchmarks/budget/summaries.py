@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 from table import Table, results
 
@@ -64,23 +66,36 @@ def prediction_gpu() -> Table:
 
 
 def headline_gpu() -> Table:
-    """The headline's plans, run."""
-    rows = []
+    """The headline's plans, run; of the caps under which a smallest budget was tried, the one that was kept."""
+    kept: dict[tuple[str, bool, str], dict[str, Any]] = {}
     for run in results(HERE, "headline_gpu")["runs"]:
-        memory, seconds = run["measured"].get("memory"), run["measured"].get("step_seconds", [])
-        sizes = (
-            [f"{memory[key] / 1e9:.2f} GB" for key in ("cuda_allocated", "cuda_reserved")] if memory else ["dies", ""]
-        )
-        cap = "none" if run["cap"] is None else f"{run['cap'] / 1e9:.2f} GB"
-        name = f"{run['case']}, {'bfloat16' if run['bf16'] else 'float32'}: {run['run']}"
-        pace = f"{statistics.median(seconds[1:]):.2f}" if seconds else ""
-        rows.append([name, cap, f"{run['predicted'] / 1e9:.2f} GB", *sizes, pace])
+        kept[run["case"], run["bf16"], run["run"]] = run  # the last of those under rising caps
+    rows = []
+    for case, which in product({case: None for case, _, _ in kept}, (False, True)):
+        for run in [run for (name, bf16, _), run in kept.items() if (name, bf16) == (case, which)]:
+            memory, seconds = run["measured"].get("memory"), run["measured"].get("step_seconds", [])
+            sizes = ["dies", ""]
+            if memory:
+                sizes = [f"{memory[key] / 1e9:.2f} GB" for key in ("cuda_allocated", "cuda_reserved")]
+            cap = "none" if run["cap"] is None else f"{run['cap'] / 1e9:.2f} GB"
+            name = f"{case}, {'bfloat16' if which else 'float32'}: {run['run']}"
+            pace = f"{statistics.median(seconds[1:]):.2f}" if seconds else ""
+            rows.append([name, cap, f"{run['predicted'] / 1e9:.2f} GB", *sizes, pace])
     return Table(["", "cap", "predicted", "allocated", "reserved", "seconds a step"], rows)
+
+
+def planning() -> Table:
+    """How long it takes to plan."""
+    rows = [
+        [case["shape"], f"{case['share']:.0%}", case["way"], f"{case['seconds']:.1f}", f"{case['command']:.0f}"]
+        for case in results(HERE, "planning")["cases"]
+    ]
+    return Table(["model", "budget", "plan", "planning, seconds", "command, seconds"], rows)
 
 
 def _range(ratios: list[float]) -> str:
     return f"{min(ratios):.3f}–{max(ratios):.3f}"
 
 
-TABLES = {"prediction": prediction, "obedience": obedience, "headline": headline}
+TABLES = {"prediction": prediction, "obedience": obedience, "planning": planning, "headline": headline}
 TABLES |= {"prediction_gpu": prediction_gpu, "headline_gpu": headline_gpu}

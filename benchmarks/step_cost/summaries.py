@@ -26,12 +26,14 @@ def step_cost() -> Table:
 
 
 def gpu() -> Table:
-    """Step time beside full fine-tuning on a GPU."""
-    rows = results(HERE, "gpu")["results"]["float32"].items()
-    return Table(
-        ["", "seconds a step", "over full"],
-        [[name, f"{row['step_seconds']:.3f}", numbers.times(row["ratio"])] for name, row in rows],
-    )
+    """Step time beside full fine-tuning on a GPU, in both precisions."""
+    found = results(HERE, "gpu")["results"]
+    rows = []
+    for name in found["float32"]:
+        cells = [found[precision][name] for precision in ("float32", "bfloat16")]
+        pairs = [(f"{cell['step_seconds']:.3f}", numbers.times(cell["ratio"])) for cell in cells]
+        rows.append([name, *pairs[0], *pairs[1]])
+    return Table(["", "float32, seconds a step", "over full", "bfloat16, seconds a step", "over full"], rows)
 
 
 TABLES = {"costs": step_cost, "gpu": gpu}
