@@ -9,12 +9,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.nn import functional
 from torch.utils._pytree import tree_leaves
 
 from frostline.anatomy.quick_fakes import QuickFakes
+from frostline.meter.tensors import TensorTracker
 
 OPERATIONS: dict[str, Callable[[Tensor, Tensor], Any]] = {
     "add": lambda a, b: a + b,
@@ -32,7 +33,11 @@ OPERATIONS: dict[str, Callable[[Tensor, Tensor], Any]] = {
     "reshape that copies": lambda a, b: a.transpose(0, -1).reshape(-1),
     "clone": lambda a, b: a.transpose(0, -1).clone(),
     "in place": lambda a, b: a.mul_(2).add_(b),
-    "into another": lambda a, b: torch.mul(a, b, out=torch.empty_like(a)),
+    "into another": lambda a, b: (c := torch.empty_like(a), torch.mul(a, b, out=c)),
+    "into several": lambda a, b: (
+        (c := torch.empty_like(a), d := a.new_empty(a.shape, dtype=torch.int64)),
+        torch.sort(a, out=(c, d)),
+    ),
     "several at once": lambda a, b: torch._foreach_add([a, b], 1.0),
     "several in place": lambda a, b: (torch._foreach_mul_([a, b], 2.0), a, b),
     "cat": lambda a, b: torch.cat([a, b], -1),
@@ -75,6 +80,14 @@ def test_backward_too() -> None:
 
     for _ in range(2):
         assert run(QuickFakes(), gradients, [4, 6], False) == run(FakeTensorMode(), gradients, [4, 6], False)
+
+
+def test_what_is_written_into_another_takes_no_memory() -> None:
+    for _ in range(2):
+        with QuickFakes(), TensorTracker(nn.Module()) as tracker:
+            a, out = torch.empty(64, 64), torch.empty(64, 64)
+            torch.mul(a, a, out=out)
+        assert tracker.peak_bytes == 2 * 64 * 64 * 4
 
 
 def test_values_that_are_known_stay_so() -> None:

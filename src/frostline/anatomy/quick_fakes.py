@@ -23,6 +23,7 @@ WHERE = torch.ops.prim.device.default
 """The question where a fake tensor lies, which every mode is asked."""
 
 Output = tuple[tuple[int, ...], tuple[int, ...], torch.dtype, torch.device]
+Again = Callable[["QuickFakes", Sequence[Any], Mapping[str, Any]], Any]
 
 
 class _Kind(Enum):
@@ -40,7 +41,7 @@ class _Unknown(Exception):
 class QuickFakes(FakeTensorMode):
     """torch's mode of fake tensors with a memory of its own, which all of them share; see above."""
 
-    _results: ClassVar[dict[Any, Callable[[QuickFakes, Sequence[Any]], Any] | None]] = {}
+    _results: ClassVar[dict[Any, Again | None]] = {}
 
     def __init__(self) -> None:
         super().__init__(allow_non_fake_inputs=True)
@@ -67,15 +68,17 @@ class QuickFakes(FakeTensorMode):
                 view = func(*args, **named)
             return _each(view, lambda tensor: self._fake(tensor, args[0].fake_device))
         try:
-            key = (func, torch.get_default_dtype(), self._described(args), self._described(tuple(named.items())))
+            given = self._described(args), self._described(tuple(named.items()))
+            key = (func, torch.get_default_dtype(), *given)
+            if key not in self._results:
+                made = self.dispatch(func, types, args, named)
+                changed = given != (self._described(args), self._described(tuple(named.items())))
+                self._results[key] = None if changed else _remembered(made, args, named)  # `out` may get other strides
+                return made
         except _Unknown:
             return self.dispatch(func, types, args, named)
-        if key not in self._results:
-            made = self.dispatch(func, types, args, named)
-            self._results[key] = _remembered(made, args)
-            return made
         again = self._results[key]
-        return self.dispatch(func, types, args, named) if again is None else again(self, args)
+        return self.dispatch(func, types, args, named) if again is None else again(self, args, named)
 
     def made(self, output: Output) -> Tensor:
         """Return a new fake tensor."""
@@ -136,22 +139,30 @@ def _kind(func: Any) -> _Kind:
     return _Kind.REMEMBERED
 
 
-def _remembered(made: Any, args: Sequence[Any]) -> Callable[[QuickFakes, Sequence[Any]], Any] | None:
-    """Return what makes the same again; None if that cannot be told."""
+def _remembered(made: Any, args: Sequence[Any], named: Mapping[str, Any]) -> Again | None:
+    """Return what gives the same again for arguments of the same kind; None if that cannot be told."""
+    if made is None or isinstance(made, Tensor):
+        return _tensor(made, args, named)
+    if not isinstance(made, list | tuple) or not all(part is None or isinstance(part, Tensor) for part in made):
+        return None
+    parts = [_tensor(part, args, named) for part in made]
+    known = [part for part in parts if part is not None]
+    kind = list if isinstance(made, list) else tuple  # a tuple with names is a tuple to whoever dispatched
+    return (lambda *given: kind(part(*given) for part in known)) if len(known) == len(parts) else None
+
+
+def _tensor(made: Tensor | None, args: Sequence[Any], named: Mapping[str, Any]) -> Again | None:
+    """Return what gives a tensor again: one of the arguments, or a new one."""
     if made is None:
-        return lambda mode, args: None
-    if args and made is args[0] and isinstance(made, Tensor):
-        return lambda mode, args: args[0]
-    if isinstance(made, Tensor):
-        only = _output(made, args)
-        return None if only is None else lambda mode, args: mode.made(only)
-    if isinstance(made, list | tuple) and all(tensor is None or isinstance(tensor, Tensor) for tensor in made):
-        outputs = [None if tensor is None else _output(tensor, args) for tensor in made]
-        if any(output is None and tensor is not None for output, tensor in zip(outputs, made, strict=True)):
-            return None
-        kind = list if isinstance(made, list) else tuple  # a tuple with names is a tuple to whoever dispatched
-        return lambda mode, args: kind(None if output is None else mode.made(output) for output in outputs)
-    return None
+        return lambda mode, args, named: None
+    for place, value in enumerate(args):
+        if value is made:
+            return lambda mode, args, named: args[place]
+    for name, value in named.items():
+        if value is made:
+            return lambda mode, args, named: named[name]
+    output = _output(made, (*args, *named.values()))
+    return None if output is None else lambda mode, args, named: mode.made(output)
 
 
 def _output(made: Tensor, args: Sequence[Any]) -> Output | None:
