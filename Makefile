@@ -24,7 +24,8 @@ test: install
 # What of the slow tests CI runs, too.
 test-long: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow tests/integration/test_compare.py \
-		tests/integration/test_documented_commands.py -k "compare or README"
+		tests/integration/test_documented_commands.py tests/integration/test_example_scripts.py \
+		-k "compare or README or example"
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow

@@ -115,6 +115,7 @@ def test_a_run_keeps_its_budget_and_says_how_well_it_was_predicted(tmp_path):
     assert without["measured"] == record["peak_bytes"]
 
 
+@pytest.mark.slow
 def test_a_budget_that_depends_on_the_process_stays_when_a_run_plans_anew(task, tiny, tmp_path):
     where = {"output": tmp_path / "run", "model": str(tiny), "data": str(task)}
     config = make_config({**where, "max_length": 16, "batch_size": 4, "budget": "1.5x"})

@@ -16,8 +16,8 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("trainer.py", "20 steps"),
-        ("plain_loop.py", "step 20/20"),
+        pytest.param("trainer.py", "20 steps", marks=pytest.mark.slow),
+        pytest.param("plain_loop.py", "step 20/20", marks=pytest.mark.slow),
         ("custom_method.py", "blocks [2, 5]"),
     ],
 )

@@ -118,10 +118,10 @@ def checkpoints(folder: Path) -> set[str]:
     [
         pytest.param("within", 5, {}, id="full-mid-step"),
         pytest.param("after", 8, LORA, id="lora"),
-        pytest.param("after", 4, FAR, id="far-before-reconfiguration"),
+        pytest.param("after", 4, FAR, id="far-before-reconfiguration", marks=pytest.mark.slow),
         pytest.param("after", 8, FAR, id="far-after-reconfiguration", marks=pytest.mark.slow),
         pytest.param("within", 6, FAR, id="far-at-reconfiguration"),
-        pytest.param("after", 5, SLIMFIT, id="slimfit"),
+        pytest.param("after", 5, SLIMFIT, id="slimfit", marks=pytest.mark.slow),
         pytest.param(
             "after", 7, {**SLIMFIT, "optimizer_state": "offload"}, id="slimfit-offload", marks=pytest.mark.slow
         ),
@@ -129,7 +129,11 @@ def checkpoints(folder: Path) -> set[str]:
         pytest.param("after", 6, {**SLIMFIT, "storage": "smallest"}, id="slimfit-smallest"),
         pytest.param("within", 8, LISA, id="lisa", marks=pytest.mark.slow),
         pytest.param(
-            "after", 4, {"method": "random", "gradient_accumulation_steps": 2, "epochs": 4}, id="accumulation"
+            "after",
+            4,
+            {"method": "random", "gradient_accumulation_steps": 2, "epochs": 4},
+            id="accumulation",
+            marks=pytest.mark.slow,
         ),
         pytest.param(
             "after",
@@ -166,7 +170,12 @@ def test_run_killed_right_after_an_epoch(train: Any, killed: Any, whole: Any, st
 
 
 @pytest.mark.parametrize(
-    ("where", "step"), [("after", 13), ("interrupt", 10), ("end", 15)], ids=["killed", "interrupted-at-epoch", "at-end"]
+    ("where", "step"),
+    [
+        pytest.param("after", 13, id="killed"),
+        pytest.param("interrupt", 10, id="interrupted-at-epoch"),
+        pytest.param("end", 15, id="at-end", marks=pytest.mark.slow),
+    ],
 )
 def test_early_stopping_counts_on_after_a_resume(
     train: Any, killed: Any, whole: Any, steps: Steps, tmp_path: Path, where: str, step: int
