@@ -25,7 +25,8 @@ test: install
 test-long: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow tests/integration/test_compare.py \
 		tests/integration/test_documented_commands.py tests/integration/test_example_scripts.py \
-		-k "compare or README or example"
+		tests/integration/test_budgeted_runs.py tests/integration/test_broken_runs.py \
+		-k "compare or README or on_tags or example or passes_its_budget or full_disk"
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow

@@ -46,6 +46,7 @@ def test_weights_that_broke_in_the_last_step_are_no_result(
     assert not (tmp_path / "run" / "model.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_full_disk_while_saving_leaves_the_previous_checkpoint(
     process: Any, command: Any, flags: list[str], record: Any, tmp_path: Path
 ) -> None:

@@ -133,6 +133,7 @@ def test_an_allocator_that_no_plan_counts_on_is_kept_and_warned_of(task, tiny, t
     assert "the prediction is of allocator=compact: the run may pass its budget" in said.file.getvalue()
 
 
+@pytest.mark.slow
 def test_a_run_that_passes_its_budget_is_stopped_with_a_checkpoint(tmp_path, task, tiny, monkeypatch):
     def planned_for_more(config, console):
         chosen, found = within_budget(config, console)

@@ -90,6 +90,7 @@ def test_the_commands_of_a_page_run_in_order(page, place, tiny, command, tmp_pat
     assert ran
 
 
+@pytest.mark.slow
 def test_the_commands_on_tags_networks_from_nothing_and_language_run(command, tiny, tmp_path, monkeypatch):
     """They begin with data alone; small networks take the place of those that are written there."""
     monkeypatch.chdir(tmp_path)

@@ -14,6 +14,7 @@ import torch
 from frostline.methods import names
 from tiny_words import BAD, GOOD, PLAIN
 
+QUICK = ("auto", "far", "lora", "slimfit")  # the methods that default tests train
 KEYS = {"task": "question-answering", "max_length": 32, "stride": 4, "epochs": 14, "learning_rate": 5e-3}
 
 
@@ -108,7 +109,10 @@ def test_a_model_from_elsewhere_may_be_silent_where_questions_have_no_answer(
     assert all(json.loads(line)["answer"] for line in lines)  # each has one there
 
 
-@pytest.mark.parametrize("method", [name for name in names() if name != "full"])
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in names() if name != "full"],
+)
 def test_every_method_trains(train: Any, squad: Path, tmp_path: Path, method: str) -> None:
     found = train(tmp_path / "run", data=str(squad), **{**KEYS, "epochs": 1, "method": method})
     assert found["status"] == "finished"
