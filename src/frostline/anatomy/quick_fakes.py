@@ -1,8 +1,8 @@
 """Fake tensors made quickly: what an operation gives is remembered by the shapes that go in.
 
-torch remembers, too, but describes each tensor by some twenty attributes; a rehearsal of a step then spends more than
-half of its time on that. Here a tensor is its shape, strides and dtype, which is all there is to strided tensors of one
-process, and everything else (values, sparse layouts, other subclasses, shapes that depend on data) goes torch's way.
+torch remembers, too, but by a description of each tensor that takes longer than most operations. Here a tensor is its
+shape, strides and dtype, which is all there is to strided tensors of one process, and everything else (values, sparse
+layouts, other subclasses, shapes that depend on data) goes torch's way.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, in_kernel_invocation_manager
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 _PLAIN = (int, float, bool, complex, str, torch.dtype, torch.device, torch.layout, torch.memory_format, type(None))
 _LOOKS = frozenset({torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape, torch.Tag.inplace_view})
@@ -38,7 +39,16 @@ class _Unknown(Exception):
     """An argument that cannot be described."""
 
 
-class QuickFakes(FakeTensorMode):
+class Uncompiled:
+    """A dispatch mode that no compiler looks into, so that torch need not wrap each dispatch."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Tell torch to leave out the wrapper."""
+        return False
+
+
+class QuickFakes(Uncompiled, FakeTensorMode):
     """torch's mode of fake tensors with a memory of its own, which all of them share; see above."""
 
     _results: ClassVar[dict[Any, Again | None]] = {}
@@ -46,11 +56,6 @@ class QuickFakes(FakeTensorMode):
     def __init__(self) -> None:
         super().__init__(allow_non_fake_inputs=True)
         self._attributes: dict[torch.device, dict[str, Any]] = {}
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Tell torch to leave out a wrapper around each dispatch, for compilers alone."""
-        return False
 
     def __torch_dispatch__(
         self,
@@ -66,19 +71,21 @@ class QuickFakes(FakeTensorMode):
         if kind is _Kind.VIEW and self._owns(args[0]):
             with in_kernel_invocation_manager(self):
                 view = func(*args, **named)
-            return _each(view, lambda tensor: self._fake(tensor, args[0].fake_device))
+            if isinstance(view, Tensor):
+                return self._fake(view, args[0].fake_device)
+            return tree_map_only(Tensor, lambda part: self._fake(part, args[0].fake_device), view)
         try:
-            given = self._described(args), self._described(tuple(named.items()))
-            key = (func, torch.get_default_dtype(), *given)
-            if key not in self._results:
-                made = self.dispatch(func, types, args, named)
-                changed = given != (self._described(args), self._described(tuple(named.items())))
-                self._results[key] = None if changed else _remembered(made, args, named)  # `out` may get other strides
-                return made
+            given = self._described((args, tuple(named.items())))
         except _Unknown:
             return self.dispatch(func, types, args, named)
-        again = self._results[key]
-        return self.dispatch(func, types, args, named) if again is None else again(self, args, named)
+        key = func, torch.get_default_dtype(), given
+        if again := self._results.get(key):
+            return again(self, args, named)
+        made = self.dispatch(func, types, args, named)
+        if key not in self._results:
+            changed = given != self._described((args, tuple(named.items())))  # `out` may get other strides
+            self._results[key] = None if changed else _remembered(made, args, named)
+        return made
 
     def made(self, output: Output) -> Tensor:
         """Return a new fake tensor."""
@@ -170,26 +177,9 @@ def _output(made: Tensor, args: Sequence[Any]) -> Output | None:
     if type(made) is not FakeTensor or made.layout is not torch.strided or made.constant is not None:
         return None
     own = made.untyped_storage()
-    if made.storage_offset() or any(own._cdata == other for other in _storages(args)):
+    others = [leaf.untyped_storage()._cdata for leaf in tree_leaves(args) if isinstance(leaf, Tensor)]
+    if made.storage_offset() or own._cdata in others:
         return None
     shape, strides = tuple(made.shape), made.stride()
     extent = 1 + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True)) if made.numel() else 0
     return (shape, strides, made.dtype, made.fake_device) if own.nbytes() == extent * made.element_size() else None
-
-
-def _storages(values: Sequence[Any]) -> list[int]:
-    found = []
-    for value in values:
-        if isinstance(value, Tensor):
-            found.append(value.untyped_storage()._cdata)
-        elif isinstance(value, list | tuple):
-            found += _storages(value)
-    return found
-
-
-def _each(made: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    if isinstance(made, Tensor):
-        return change(made)
-    if isinstance(made, list | tuple):
-        return (list if isinstance(made, list) else tuple)(_each(value, change) for value in made)
-    return made

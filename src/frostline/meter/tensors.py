@@ -15,12 +15,12 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from frostline.anatomy.accounting import unbound
-from frostline.anatomy.quick_fakes import WHERE
+from frostline.anatomy.quick_fakes import WHERE, Uncompiled
 
 CATEGORIES = ("weights", "gradients", "optimizer", "saved", "other")
 
 
-class TensorTracker(TorchDispatchMode):
+class TensorTracker(Uncompiled, TorchDispatchMode):
     """Counts the bytes of live tensors while it is entered, each storage once, and keeps the peak.
 
     What an operation allocates and frees inside itself is not seen, nor what lies outside of tensors. Every operation
@@ -80,11 +80,6 @@ class TensorTracker(TorchDispatchMode):
         """Stop to follow."""
         super().__exit__(*details)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self._stack.close()
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Tell torch to leave out a wrapper around each dispatch, for compilers alone."""
-        return False
 
     def __torch_dispatch__(
         self,

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry, shape_wrapper
 
-from frostline.anatomy.quick_fakes import WHERE
+from frostline.anatomy.quick_fakes import WHERE, Uncompiled
 from frostline.flop_formulas import CPU_ATTENTION
 
 _FORMULAS = {**flop_registry, **{operation: shape_wrapper(count) for operation, count in CPU_ATTENTION.items()}}
@@ -42,7 +42,7 @@ class Work:
         return Work(*(times * value for value in astuple(self)))
 
 
-class WorkCounter(TorchDispatchMode):
+class WorkCounter(Uncompiled, TorchDispatchMode):
     """Counts the work of every operation while it is entered; on fake tensors as on real ones.
 
     Attributes:
@@ -58,11 +58,6 @@ class WorkCounter(TorchDispatchMode):
         work = Work(self._flops, self._bytes, self._operations)
         self._flops = self._bytes = self._operations = 0
         return work
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Tell torch to leave out a wrapper around each dispatch, for compilers alone."""
-        return False
 
     def __torch_dispatch__(
         self,

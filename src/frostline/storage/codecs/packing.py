@@ -14,10 +14,10 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
 from frostline.anatomy.target import device_type
+from frostline.storage.codecs.memory_order import AT_ONCE
 
 _LAYERS = {1: ((0, 1),), 2: ((0, 2),), 3: ((0, 2), (2, 1)), 4: ((0, 4),)}  # (first bit, bits): what is packed alone
 _BLOCK = 2**18  # bytes worked on at once, so that what lies between stays in cache
-_AT_ONCE = 2**22  # on an accelerator
 
 
 def packed_size(count: int, bits: int) -> int:
@@ -82,7 +82,7 @@ def _layers(packed: Tensor, count: int, bits: int) -> Iterator[tuple[int, int, T
 
 
 def _block(packed: Tensor) -> int:
-    return _BLOCK if device_type(packed) == "cpu" else _AT_ONCE
+    return _BLOCK if device_type(packed) == "cpu" else AT_ONCE
 
 
 def _blocks(packed: Tensor, codes: Tensor, width: int) -> Iterator[tuple[Tensor, list[Tensor]]]:

@@ -19,15 +19,15 @@ import torch
 from torch import Tensor
 
 from frostline.anatomy.target import device_type
+from frostline.storage.codecs.memory_order import AT_ONCE
 
 _PIECE = 1 << 19  # values; smaller pieces spend their time on calls, larger ones on memory
-_AT_ONCE = 1 << 22  # on an accelerator, whose calls take longer
 
 
 def piece_length(values: Tensor) -> int:
     """Return how many values an operation takes at once, a multiple of 8, so that its scratch stays in cache."""
     whole = max(8, -(-values.numel() // 8) * 8)
-    return min(_PIECE if device_type(values) == "cpu" else _AT_ONCE, whole)
+    return min(_PIECE if device_type(values) == "cpu" else AT_ONCE, whole)
 
 
 def pack(codes: Tensor, bits: int, out: Tensor, scratch: Tensor) -> None:
