@@ -10,10 +10,13 @@ HERE = Path(__file__).parent
 
 
 def scheduling() -> Table:
-    """Time of a step whose units are chosen anew over one whose units are constant."""
+    """Time of a step whose units are chosen anew over one whose units are constant, and the tuner's own share."""
     record = results(HERE, "scheduling")
-    rows = [[shape, f"{figures['paired_ratio']:.3f}"] for shape, figures in record["results"].items()]
-    return Table(["batch", "step time, scheduled / constant"], rows)
+    rows = [
+        [shape, f"{figures['paired_ratio']:.3f}", f"{figures['share_of_a_step']:.2%}"]
+        for shape, figures in record["results"].items()
+    ]
+    return Table(["method, batch", "step time, scheduled / constant", "choosing and judging, of a step"], rows)
 
 
 TABLES = {"costs": scheduling}
