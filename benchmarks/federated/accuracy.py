@@ -27,6 +27,8 @@ from frostline.training.versions import hardware, versions
 
 HERE = Path(__file__).parent
 PROGRAMS = Path(sys.executable).parent
+OF_THE_GRID = ("prepare", "rates", "trials", "without")
+"""What a task says that is none of a federation's config."""
 
 
 def frostline(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -59,10 +61,12 @@ def federation(values: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def config_of(asked: dict[str, Any], task: str, limit: str, rule: str, seed: int, rate: float | None) -> dict[str, Any]:
-    """Return the config of one federation; at the rate of its task where none is given."""
-    own = {key: value for key, value in asked["tasks"][task].items() if key not in ("prepare", "rates", "trials")}
+    """Return the config of one federation; where no rate is given at its task's, or its limit's there."""
+    own = {key: value for key, value in asked["tasks"][task].items() if key not in OF_THE_GRID}
     if rate is None:
-        rate = asked["tasks"][task]["rates"]["adapters" if rule in asked["adapters"] else "layers"]
+        rates, kind = asked["tasks"][task]["rates"], "adapters" if rule in asked["adapters"] else "layers"
+        under = rates | rates.get(limit, {})
+        rate = under.get(rule, under[kind])
     values = asked["common"] | own | {"fleet": asked["limits"][limit]["fleet"], "rule": rule, "seed": seed}
     return values | asked["rules"].get(rule, {}) | {"learning_rate": rate}
 
@@ -75,16 +79,17 @@ def cells(asked: dict[str, Any]) -> dict[str, dict[str, Any]]:
         for task in asked["tasks"]
         for limit, of_limit in asked["limits"].items()
         for rule in of_limit["rules"]
+        if rule not in asked["tasks"][task].get("without", [])
     }
 
 
 def trials(asked: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the config of every trial of a learning rate by its name."""
-    tried = asked["trials"]
     return {
-        f"{task}.{rule}.rate{rate}": config_of(asked, task, tried["limit"], rule, tried["seed"], rate)
+        f"{task}.{limit}.{rule}.rate{rate}": config_of(asked, task, limit, rule, asked["trial_seed"], rate)
         for task, of_task in asked["tasks"].items()
-        for rule, rates in of_task["trials"].items()
+        for limit, of_limit in of_task["trials"].items()
+        for rule, rates in of_limit.items()
         for rate in rates
     }
 

@@ -3,12 +3,14 @@
     python benchmarks/federated/speakers.py ../shared/data/federated/shakespeare_plays_xml.zip data/speakers
 
 writes data/speakers/train/PLAY-SPEAKER.txt, the first nine tenths of a speaker's lines, and the last tenth of all in
-data/speakers/validation.txt. A speaker is a client: a natural partition that is far from even (LEAF, arXiv 1812.01097).
+data/speakers/validation.txt, or of each speaker's tenth the first `--share`. A speaker is a client: a natural partition
+that is far from even (LEAF, arXiv 1812.01097).
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import zipfile
 from pathlib import Path
@@ -31,8 +33,8 @@ def spoken(archive: Path) -> dict[str, list[str]]:
     return found
 
 
-def write(archive: Path, folder: Path) -> int:
-    """Write the documents, and return how many there are."""
+def write(archive: Path, folder: Path, share: float = 1.0) -> int:
+    """Write the documents, and return how many there are; of a speaker's lines to score on the first share."""
     train = folder / "train"
     train.mkdir(parents=True, exist_ok=True)
     held: list[str] = []
@@ -40,7 +42,7 @@ def write(archive: Path, folder: Path) -> int:
     for name, lines in speakers.items():
         cut = len(lines) * 9 // 10
         (train / f"{name}.txt").write_text("\n".join(lines[:cut]) + "\n", encoding="utf-8")
-        held += lines[cut:]
+        held += lines[cut : cut + math.ceil(share * (len(lines) - cut))]
     (folder / "validation.txt").write_text("\n".join(held) + "\n", encoding="utf-8")
     return len(speakers)
 
@@ -49,5 +51,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("archive", type=Path)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--share", type=float, default=1.0, help="of the lines to score on")
     asked = parser.parse_args()
-    print(f"{write(asked.archive, asked.folder)} speakers with {LINES} lines or more in {asked.folder / 'train'}")
+    count = write(asked.archive, asked.folder, asked.share)
+    print(f"{count} speakers with {LINES} lines or more in {asked.folder / 'train'}")

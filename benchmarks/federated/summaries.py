@@ -59,8 +59,9 @@ def trials() -> Table:
     rates = sorted({record["config"]["learning_rate"] for record in found.values()})
     rows: dict[str, dict[float, str]] = {}
     for name, record in sorted(found.items()):
-        task, rule, _ = name.split(".", 2)
-        rows.setdefault(f"{task}, {rule}", {})[record["config"]["learning_rate"]] = numbers.points(_at_the_end(record))
+        task, rest = name.split(".rate")[0].split(".", 1)  # a limit may have points, too
+        row = rows.setdefault(", ".join([task, *rest.rsplit(".", 1)]), {})
+        row[record["config"]["learning_rate"]] = numbers.points(_at_the_end(record))
     return Table(
         ["", *(f"{rate:g}" for rate in rates)],
         [[name, *(by_rate.get(rate, numbers.DASH) for rate in rates)] for name, by_rate in rows.items()],
