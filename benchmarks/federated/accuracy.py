@@ -61,7 +61,7 @@ def federation(values: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def config_of(asked: dict[str, Any], task: str, limit: str, rule: str, seed: int, rate: float | None) -> dict[str, Any]:
-    """Return the config of one federation; where no rate is given at its task's, or its limit's there."""
+    """Return the config of one federation; without a rate, at the one that `rates` has for its limit and rule."""
     own = {key: value for key, value in asked["tasks"][task].items() if key not in OF_THE_GRID}
     if rate is None:
         rates, kind = asked["tasks"][task]["rates"], "adapters" if rule in asked["adapters"] else "layers"

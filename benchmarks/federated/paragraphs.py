@@ -3,7 +3,7 @@
     python benchmarks/federated/paragraphs.py ../shared/data/squad/train-v1.1.json 1000000 runs/federated/paragraphs.txt
 
 Paragraphs with characters beyond ASCII are left out, and of the others as many are taken, evenly over the file, as give
-so many characters.
+about so many characters.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def spoken(archive: Path) -> dict[str, list[str]]:
     return found
 
 
-def write(archive: Path, folder: Path, share: float = 1.0) -> int:
+def write(archive: Path, folder: Path, share: float) -> int:
     """Write the documents, and return how many there are; of a speaker's lines to score on the first share."""
     train = folder / "train"
     train.mkdir(parents=True, exist_ok=True)
