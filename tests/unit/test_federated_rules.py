@@ -37,6 +37,18 @@ def _fleet(*uploads: int | None) -> list[Device]:
     return [Device(index, "g", f"g-{index}", upload=limit) for index, limit in enumerate(limits)]
 
 
+def test_the_deepest_of_which_all_can_train_a_layer() -> None:
+    tables = _tables((2, 4, 6))
+    devices = [Device(index, "g", f"g-{index}", memory=Limit(amount=memory)) for index, memory in enumerate((48, 53))]
+    caff, found = choose(devices, tables), RULES["deepest"](devices, tables, [1, 1])
+    assert (caff.depth, [share.layers for share in caff.shares]) == (2, [2, 2])
+    assert (found.depth, [share.layers for share in found.shares]) == (4, [1, 2])
+    assert found.shares == tuple(share_of(device, 4, tables) for device in devices)
+    assert found.means == caff.means == {2: 2.0, 4: 1.5, 6: None}
+    with pytest.raises(BudgetInfeasible, match="'g-0' cannot train one layer"):
+        RULES["deepest"]([Device(0, "g", "g-0", memory=Limit(amount=24))], tables, [1])
+
+
 def test_fedavg_does_not_ask_for_limits() -> None:
     found = RULES["fedavg"](_fleet(1, None), _tables(), [1, 1])
     assert (found.depth, [share.layers for share in found.shares]) == (4, [4, 4])

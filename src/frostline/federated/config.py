@@ -34,7 +34,18 @@ class FederateConfig(Keys):
     fleet: dict[str, Any] = Field(description="groups: [...], or preset: and count:")
 
     rule: Literal[
-        "caff", "fedavg", "weakest", "strongest", "head", "cocofl", "rotating", "auto", "lora", "hetlora", "flexlora"
+        "caff",
+        "deepest",
+        "fedavg",
+        "weakest",
+        "strongest",
+        "head",
+        "cocofl",
+        "rotating",
+        "auto",
+        "lora",
+        "hetlora",
+        "flexlora",
     ] = Field("caff", description="who trains what")
     lora_ranks: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         (1, 2, 4, 8, 16), min_length=1, description="of adapters, to choose from: rules lora, hetlora and flexlora"

@@ -1,6 +1,7 @@
 """Which rule says who trains what: CAFF's, or one of those that it is measured against.
 
 caff        each device the last layers that its limits allow, of the depth with most of them (`choice.py`)
+deepest     the same, of the deepest network of which all can train a layer: for depths that are cut from one network
 fedavg      every device everything, whatever its limits: the upper bound
 weakest     every device what all can train: FedAvg at the size of the weakest
 strongest   everything, by the devices that can; the others are left out
@@ -25,6 +26,18 @@ from frostline.federated.fleet import Device
 from frostline.federated.tables import Tables
 
 Rule = Callable[[Sequence[Device], Tables, Sequence[int]], Choice]
+
+
+def deepest(devices: Sequence[Device], tables: Tables, steps: Sequence[int]) -> Choice:
+    """Return the deepest network of which every device can train a layer, each device its last ones as under CAFF.
+
+    Raises:
+        BudgetInfeasible: with every depth some device cannot train one layer; names one, and what binds it.
+    """
+    means = choose(devices, tables, steps).means
+    depth = max(each for each, mean in means.items() if mean is not None)
+    shares = tuple(share_of(device, depth, tables, count) for device, count in zip(devices, steps, strict=True))
+    return Choice(depth, shares, means)
 
 
 def fedavg(devices: Sequence[Device], tables: Tables, steps: Sequence[int]) -> Choice:
@@ -169,6 +182,7 @@ def _adapted(device: Device, depth: int, tables: Tables, steps: int) -> Share:
 
 RULES: dict[str, Rule] = {
     "caff": choose,
+    "deepest": deepest,
     "fedavg": fedavg,
     "weakest": weakest,
     "strongest": strongest,
