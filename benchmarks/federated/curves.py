@@ -56,6 +56,13 @@ def draw(results: Path = RESULTS) -> list[Path]:
                     scores = np.mean([[100 * score(one) for one in rounds] for rounds in done], axis=0)
                     places = np.mean([_places(rounds, against) for rounds in done], axis=0) / scale
                     axis.plot(places, scores, color=colours[rule], linewidth=1, label=rule)
+            refused = [rule for rule, records in by_rule.items() if not any("rounds" in each for each in records)]
+            if refused:
+                axis.text(0.03, 0.97, "refused: " + ", ".join(refused), va="top", transform=axis.transAxes, fontsize=6)
+            if len(refused) == len(by_rule):
+                axis.set(xticks=[])
+            elif against == "rounds":
+                axis.xaxis.get_major_locator().set_params(integer=True)
             axis.set(title=f"{task}, {limit}", xlabel=label, ylabel="points" if limit == limits[0] else None)
         handles = [pyplot.Line2D([], [], color=colour, label=rule) for rule, colour in colours.items()]
         figure.legend(handles=handles, loc="lower center", ncols=len(rules), frameon=False)
