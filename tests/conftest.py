@@ -24,8 +24,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Take what was imported so far out of every later collection: a full one walks 450,000 objects, and each run of a
-    Trainer asks for it.
-    """
+    """Take what was imported so far out of later garbage collections: each run of a Trainer asks for a full one."""
     gc.collect()
     gc.freeze()
